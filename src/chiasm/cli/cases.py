@@ -1,0 +1,169 @@
+"""Many inputs, one after the other: what each is called, and what happens if one fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import chiasm
+from chiasm import files
+from chiasm.errors import CaseError, UsageError, explain
+from chiasm.modality import modality_from_filename, modality_name
+from chiasm.volume import Volume
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input and its outputs, in the order of the suffixes asked for."""
+
+    source: Path
+    outputs: tuple[Path, ...]
+
+
+def plan(
+    inputs: Sequence[Path],
+    output: Path,
+    suffixes: Sequence[str],
+    *,
+    leave_out: str | None = None,
+    folder: bool = False,
+) -> tuple[list[Case], list[CaseError]]:
+    """What is to be done, before any image is read.
+
+    Parameters
+    ----------
+    inputs : sequence of Path
+        Files and folders; of a folder, every image below it.
+    output : Path
+        A file if there is one input file (and not ``folder``), else a folder that repeats the
+        input folder's structure.
+    suffixes : sequence of str
+        BIDS suffixes of the outputs; ``sub-01_PDw.nii.gz`` → ``sub-01_T1w.nii.gz``. Inputs that
+        would meet in one name get ``_desc-fromPDw`` too.
+    leave_out : str, optional
+        Of folders, a modality that is passed over.
+
+    Returns
+    -------
+    cases, errors
+        The cases; and the inputs that are not there.
+    """
+    errors: list[CaseError] = []
+    found: list[tuple[Path, Path]] = []  # file, and its folder below the output
+    for path in inputs:
+        try:
+            images = files.find_images(path)
+        except CaseError as error:
+            errors.append(error)
+            continue
+        for image in images:
+            below = image.parent.relative_to(path) if path.is_dir() else Path()
+            if path.is_dir() and leave_out and modality_from_filename(image.name) == leave_out:
+                print(f"chiasm: left out, already {leave_out}: {image}", file=sys.stderr)
+                continue
+            found.append((image, below))
+    if len(inputs) == 1 and inputs[0].is_file() and not folder and _is_file_name(output):
+        return [Case(inputs[0], (output,))] if found else [], errors
+    if not folder and _is_file_name(output):
+        legal = "a folder for several inputs"
+        raise UsageError(explain("-o", output, "names one file", legal))
+    names = Counter((below, _subject(image), _ending(image)) for image, below in found)
+    cases = []
+    for image, below in found:
+        stem, ending = _subject(image), _ending(image)
+        if names[(below, stem, ending)] > 1:
+            stem += f"_desc-from{modality_from_filename(image.name) or files.stem(image)}"
+        outputs = tuple(output / below / f"{stem}_{suffix}{ending}" for suffix in suffixes)
+        cases.append(Case(image, outputs))
+    return cases, errors
+
+
+def _is_file_name(path: Path) -> bool:
+    return not path.is_dir() and path.name.lower().endswith(files.SUFFIXES)
+
+
+def _subject(image: Path) -> str:
+    stem = files.stem(image)
+    known = modality_from_filename(image.name)
+    if known is None:
+        return stem
+    return stem.rpartition("_")[0] or stem
+
+
+def _ending(image: Path) -> str:
+    return image.name[len(files.stem(image)) :]
+
+
+def run_cases(
+    cases: Sequence[Case],
+    errors: Sequence[CaseError],
+    work: Callable[[Case], dict[str, Any]],
+    *,
+    overwrite: bool,
+    report: Path | None,
+    settings: dict[str, Any],
+) -> int:
+    """Do every case; one that fails is told on stderr and the others are still done.
+
+    Returns
+    -------
+    int
+        The exit code: 1 if any case failed.
+    """
+    if report is not None:
+        files.check_output(report, overwrite, argument="--report")
+    records: list[dict[str, Any]] = []
+    failed = list(errors)
+    for error in errors:
+        print(f"chiasm: {error}", file=sys.stderr)
+    for number, case in enumerate(cases, start=1):
+        try:
+            for path in case.outputs:
+                files.check_output(path, overwrite)
+            record = work(case)
+        except CaseError as error:
+            failed.append(error)
+            records.append({"input": str(case.source), "error": str(error)})
+            print(f"chiasm: {error}", file=sys.stderr)
+            continue
+        outputs = [str(path) for path in case.outputs]
+        records.append({"input": str(case.source), "outputs": outputs, **record})
+        print(f"[{number}/{len(cases)}] {case.source} -> {', '.join(outputs)}")
+    if report is not None:
+        content = {"chiasm": chiasm.__version__, "settings": settings, "cases": records}
+        content["failed"] = [str(error) for error in failed]
+        files.write_text(report, json.dumps(content, indent=2) + "\n", overwrite=overwrite)
+    return 1 if failed else 0
+
+
+def warn_unstripped(volume: Volume, mask: Any, brain_only: bool, path: Path) -> None:
+    """Say so if a model that knows brains alone is given what looks like a whole head."""
+    from chiasm.head import looks_unstripped
+
+    if brain_only and looks_unstripped(volume, mask):
+        print(
+            f"chiasm: warning: {path} looks like a whole head; this model knows skull-stripped "
+            "brains alone: strip it first, or give the brain as --mask",
+            file=sys.stderr,
+        )
+
+
+def set_threads(threads: int | None) -> None:
+    """Limit the CPU threads of the networks and of the LMI kernel."""
+    if threads is None:
+        return
+    import numba
+    import torch
+
+    torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+
+
+def check_modality(name: str | None) -> str | None:
+    """The BIDS suffix of an optional ``--modality``."""
+    return None if name is None else modality_name(name, "--modality")

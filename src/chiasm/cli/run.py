@@ -1,0 +1,74 @@
+"""``chiasm run``: translate, then segment; the main job in one command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chiasm.cli import options as o
+from chiasm.registry import DEFAULT_SEGMENTER
+
+
+def command(
+    input: o.Inputs,
+    output: o.Folder,
+    model: o.ModelName = None,
+    segmenter: o.SegmenterName = DEFAULT_SEGMENTER,
+    method: o.Method = None,
+    to: o.To = None,
+    modality: o.Modality = None,
+    mask: o.Mask = None,
+    steps: o.Steps = None,
+    scheduler: o.Scheduler = None,
+    guidance: o.Guidance = None,
+    seed: o.Seed = 0,
+    batch: o.Batch = 8,
+    spacing: o.Spacing = None,
+    threads: o.Threads = None,
+    device: o.Device = "auto",
+    overwrite: o.Overwrite = False,
+    report: o.Report = None,
+) -> int:
+    """Translate scans, then segment the translations: a `_T1w` and a `_dseg` for each."""
+    from chiasm import api, files
+    from chiasm.cli import cases
+    from chiasm.device import check_device
+    from chiasm.head import head_mask
+
+    check_device(device)
+    source_modality = cases.check_modality(modality)
+    chosen: dict[str, Any] = {
+        "steps": steps,
+        "scheduler": scheduler,
+        "guidance": guidance,
+        "seed": seed,
+        "batch": batch,
+        "device": device,
+    }
+    translator = api.load_translator(model, method, to, **chosen)
+    judge = api.load_segmenter(segmenter, batch=batch, device=device)
+    config = translator.model.config
+    suffixes = [config.target, "dseg"]
+    planned, errors = cases.plan(input, output, suffixes, leave_out=config.target, folder=True)
+    cases.set_threads(threads)
+
+    def work(case: cases.Case) -> dict[str, Any]:
+        volume = files.read(case.source, modality=source_modality, spacing=spacing)
+        inside = api.as_mask(mask, volume)
+        inside = head_mask(volume) if inside is None else inside
+        cases.warn_unstripped(volume, inside, config.brain_only, case.source)
+        result = translator.translate(volume, inside)
+        labels = judge.segment(result.volume, inside)
+        image, dseg = case.outputs
+        files.write(result.volume, image, overwrite=overwrite, synthetic=True, like=case.source)
+        files.write(labels.labels, dseg, overwrite=overwrite, synthetic=True, like=case.source)
+        return {"translation": result.record, "segmentation": labels.record}
+
+    settings = {
+        "model": translator.model.name,
+        "method": method or config.method,
+        "segmenter": judge.model.name,
+        **chosen,
+    }
+    return cases.run_cases(
+        planned, errors, work, overwrite=overwrite, report=report, settings=settings
+    )

@@ -1,0 +1,62 @@
+"""``chiasm translate``: scans of any modality into the one a model makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chiasm.cli import options as o
+
+
+def command(
+    input: o.Inputs,
+    output: o.Output,
+    model: o.ModelName = None,
+    method: o.Method = None,
+    to: o.To = None,
+    modality: o.Modality = None,
+    mask: o.Mask = None,
+    steps: o.Steps = None,
+    scheduler: o.Scheduler = None,
+    guidance: o.Guidance = None,
+    seed: o.Seed = 0,
+    batch: o.Batch = 8,
+    spacing: o.Spacing = None,
+    threads: o.Threads = None,
+    device: o.Device = "auto",
+    overwrite: o.Overwrite = False,
+    report: o.Report = None,
+) -> int:
+    """Translate scans into the target modality, on their own grid."""
+    from chiasm import api, files
+    from chiasm.cli import cases
+    from chiasm.device import check_device
+
+    check_device(device)
+    source_modality = cases.check_modality(modality)
+    chosen: dict[str, Any] = {
+        "steps": steps,
+        "scheduler": scheduler,
+        "guidance": guidance,
+        "seed": seed,
+        "batch": batch,
+        "device": device,
+    }
+    translator = api.load_translator(model, method, to, **chosen)
+    config = translator.model.config
+    planned, errors = cases.plan(input, output, [config.target], leave_out=config.target)
+    cases.set_threads(threads)
+
+    def work(case: cases.Case) -> dict[str, Any]:
+        volume = files.read(case.source, modality=source_modality, spacing=spacing)
+        inside = api.as_mask(mask, volume)
+        cases.warn_unstripped(volume, inside, config.brain_only, case.source)
+        result = translator.translate(volume, inside)
+        files.write(
+            result.volume, case.outputs[0], overwrite=overwrite, synthetic=True, like=case.source
+        )
+        return result.record
+
+    settings = {"model": translator.model.name, "method": method or config.method, **chosen}
+    return cases.run_cases(
+        planned, errors, work, overwrite=overwrite, report=report, settings=settings
+    )

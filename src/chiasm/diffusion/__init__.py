@@ -1,0 +1,1 @@
+"""Denoisers and how to sample from them."""

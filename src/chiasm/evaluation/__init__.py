@@ -1,0 +1,20 @@
+"""How well a translation or a segmentation agrees with the truth, and how sure that is."""
+
+from chiasm.evaluation.evaluate import Evaluation, evaluate
+from chiasm.evaluation.image import ImageScores, image_scores
+from chiasm.evaluation.labels import LabelScore, LabelScores, label_scores
+from chiasm.evaluation.statistics import PairedTest, bootstrap_interval, gap_closure, paired_test
+
+__all__ = [
+    "Evaluation",
+    "ImageScores",
+    "LabelScore",
+    "LabelScores",
+    "PairedTest",
+    "bootstrap_interval",
+    "evaluate",
+    "gap_closure",
+    "image_scores",
+    "label_scores",
+    "paired_test",
+]

@@ -1,0 +1,128 @@
+"""Scores of an image against the true one, inside a mask: MAE, PSNR, SSIM."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from chiasm.errors import CaseError, explain
+from chiasm.evaluation.common_grid import Score, check_same_grid, checked_mask
+from chiasm.volume import Volume
+
+# Wang et al. 2004: Gaussian weights of 1.5 voxels in a window of 11.
+_SIGMA = 1.5
+_WINDOW = 11
+_RANGE_PERCENTILES = (0.5, 99.5)
+
+
+class ImageScores(BaseModel):
+    """Agreement of an image with the truth; NaN and infinity are null in JSON.
+
+    Attributes
+    ----------
+    mae : float
+        Mean absolute error inside the mask, in ``units``.
+    psnr : float
+        Peak signal-to-noise ratio in dB, 10 log10(``data_range``² / mean squared error) inside the
+        mask; infinite for equal images.
+    ssim : float
+        Structural similarity (at most 1), averaged over the mask.
+    units : str
+        Of ``mae`` and ``data_range``: the truth's.
+    data_range : float
+        The truth's 99.5th minus 0.5th percentile inside the mask; used for PSNR and SSIM.
+    voxels : int
+        Voxels inside the mask.
+    mask : str
+        ``"given"``, or ``"head of the truth"`` where none was.
+    ssim_windows : str
+        ``"3D"``, or ``"2D slices along axis k"`` where axis k is too short for a 3D window.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    mae: Score
+    psnr: Score
+    ssim: Score
+    units: str
+    data_range: float
+    voxels: int
+    mask: Literal["head of the truth", "given"]
+    ssim_windows: str
+
+
+def image_scores(pred: Volume, truth: Volume, mask: np.ndarray | None = None) -> ImageScores:
+    """Masked MAE, PSNR and SSIM of an image against the true one.
+
+    SSIM is that of Wang et al. 2004 (doi:10.1109/TIP.2003.819861): Gaussian weights of 1.5 voxels,
+    K1 = 0.01, K2 = 0.03. Its map is computed on the whole images, so windows at the mask's edge
+    also see what lies outside, and is then averaged over the mask.
+
+    Parameters
+    ----------
+    pred, truth : Volume, shape (I, J, K)
+        On one grid, in the same units.
+    mask : bool array, shape (I, J, K), optional
+        Where to compare; by default the truth's head (`chiasm.head.head_mask`).
+
+    Raises
+    ------
+    CaseError
+        Grids differ; the mask is empty or has another shape; the truth has no contrast inside it;
+        more than one axis is shorter than SSIM's window.
+    """
+    check_same_grid(pred, truth)
+    if given := mask is not None:
+        inside = checked_mask(mask, truth.shape)
+    else:
+        from chiasm.head import head_mask
+
+        inside = checked_mask(head_mask(truth), truth.shape)
+    predicted, true = pred.array.astype(np.float64), truth.array.astype(np.float64)
+    data_range = _data_range(true[inside])
+    error = predicted[inside] - true[inside]
+    mean_square = float(np.mean(error**2))
+    similarity, windows = _ssim_map(predicted, true, data_range)
+    return ImageScores(
+        mae=float(np.abs(error).mean()),
+        psnr=10 * np.log10(data_range**2 / mean_square) if mean_square else np.inf,
+        ssim=float(similarity[inside].mean()),
+        units=truth.units,
+        data_range=data_range,
+        voxels=int(inside.sum()),
+        mask="given" if given else "head of the truth",
+        ssim_windows=windows,
+    )
+
+
+def _data_range(values: np.ndarray) -> float:
+    low, high = np.percentile(values, _RANGE_PERCENTILES)
+    if not high > low:
+        problem = f"has no contrast inside the mask (percentiles {low:g} and {high:g})"
+        raise CaseError(explain("--truth", "image", problem, "an image that is not constant"))
+    return float(high - low)
+
+
+def _ssim_map(pred: np.ndarray, truth: np.ndarray, data_range: float) -> tuple[np.ndarray, str]:
+    """SSIM of every voxel, shape (I, J, K), and in words whether windows were 3D or 2D."""
+    from skimage.metrics import structural_similarity
+
+    short = [axis for axis, length in enumerate(truth.shape) if length < _WINDOW]
+    if len(short) > 1:
+        legal = f"at least {_WINDOW} voxels along two axes"
+        raise CaseError(explain("--truth", truth.shape, "is too small for SSIM's window", legal))
+    axis = short[0] if short else None
+    _, similarity = structural_similarity(
+        truth,
+        pred,
+        data_range=data_range,
+        win_size=_WINDOW,
+        gaussian_weights=True,
+        sigma=_SIGMA,
+        use_sample_covariance=False,  # as in the paper
+        channel_axis=axis,  # each "channel" is one 2D slice
+        full=True,
+    )
+    return similarity, "3D" if axis is None else f"2D slices along axis {axis}"

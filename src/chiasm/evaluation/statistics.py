@@ -1,0 +1,134 @@
+"""Intervals and tests over subjects, and the gap that a translation closes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from chiasm.errors import UsageError, explain
+
+
+class PairedTest(NamedTuple):
+    """Comparison of two methods on the same subjects.
+
+    ``difference`` is the mean of a − b, from ``low`` to ``high`` its 95 % bootstrap interval,
+    ``p_value`` the two-sided Wilcoxon signed-rank test's, ``subjects`` the number of pairs.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    subjects: int
+
+
+def bootstrap_interval(
+    values: Sequence[float] | np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Bias-corrected and accelerated bootstrap interval of the mean (Efron 1987).
+
+    Parameters
+    ----------
+    values : array of float, shape (N,)
+        One per subject; NaN (a subject without that score) is left out.
+    level : float
+        Coverage, between 0 and 1.
+    resamples : int
+        Number of bootstrap resamples.
+    seed : int
+        The same seed gives the same interval.
+
+    Returns
+    -------
+    low, high : float
+        In the units of ``values``; NaN where nothing can be said: fewer than two subjects, or an
+        infinite value (a distance to a structure that was missed).
+
+    Raises
+    ------
+    UsageError
+        If ``level`` is not between 0 and 1, or ``resamples`` is below 1.
+    """
+    from scipy.stats import bootstrap
+
+    if not 0 < level < 1:
+        raise UsageError(explain("level", level, "is not a coverage", "between 0 and 1"))
+    if resamples < 1:
+        raise UsageError(explain("resamples", resamples, "is too few", "at least 1"))
+    values = np.asarray(values, dtype=np.float64).ravel()
+    values = values[~np.isnan(values)]
+    if values.size < 2 or np.isinf(values).any():
+        return math.nan, math.nan
+    if np.ptp(values) <= 1e-12 * np.abs(values).max():  # equal: no acceleration can be estimated
+        return float(values.min()), float(values.max())
+    interval = bootstrap(
+        (values,),
+        np.mean,
+        confidence_level=level,
+        n_resamples=resamples,
+        method="BCa",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def paired_test(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> PairedTest:
+    """Whether one method scores otherwise than another on the same subjects.
+
+    Parameters
+    ----------
+    a, b : array of float, shape (N,)
+        Scores of the same subjects in the same order; pairs with a NaN, or both infinite, are
+        left out.
+
+    Raises
+    ------
+    UsageError
+        If the lengths differ.
+    """
+    from scipy.stats import wilcoxon
+
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        problem = f"does not pair with {b.shape}"
+        raise UsageError(explain("scores", a.shape, problem, "two lists of one length"))
+    with np.errstate(invalid="ignore"):  # infinite in both: NaN, so left out
+        difference = a - b
+    difference = difference[~np.isnan(difference)]
+    if not difference.size:
+        return PairedTest(math.nan, math.nan, math.nan, math.nan, 0)
+    low, high = bootstrap_interval(difference)
+    # Without any difference there are no signed ranks, and nothing to doubt.
+    p_value = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
+    return PairedTest(float(difference.mean()), low, high, p_value, difference.size)
+
+
+def gap_closure(dice: float, dice_none: float, dice_real: float) -> float:
+    """G = (Dice − Dice_none) / (Dice_real − Dice_none): how much of the gap was closed.
+
+    Parameters
+    ----------
+    dice : float
+        Of the segmentation of the translated image.
+    dice_none : float
+        Of the segmentation of the untranslated source: G = 0.
+    dice_real : float
+        Of the segmentation of the real target image: G = 1.
+
+    Raises
+    ------
+    UsageError
+        If ``dice_real`` equals ``dice_none``: there is no gap.
+    """
+    gap = dice_real - dice_none
+    if abs(gap) < 1e-9:
+        problem = f"equals that of the untranslated source, {dice_none:g}: there is no gap"
+        raise UsageError(explain("Dice of the real image", f"{dice_real:g}", problem, "another"))
+    return (dice - dice_none) / gap

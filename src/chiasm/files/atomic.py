@@ -1,0 +1,103 @@
+"""A file is there whole or not at all: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from chiasm.errors import CaseError, explain
+
+_ROOM = "a folder that can be written to, with enough space"
+
+
+def check_output(
+    path: str | Path,
+    overwrite: bool = False,
+    *,
+    suffixes: tuple[str, ...] | None = None,
+    argument: str = "-o",
+) -> Path:
+    """Refuse an output that could not be written, before any work is done for it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to be written; its folder need not exist yet.
+    overwrite : bool
+        Whether the file may exist already.
+    suffixes : tuple of str, optional
+        The endings that are legal (`chiasm.files.SUFFIXES` for an image); None for any.
+    argument : str
+        How the user named the path; the error begins with it.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    CaseError
+        The path exists and ``overwrite`` is False, it is a folder, its ending is not legal, or
+        its folder cannot be written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CaseError(explain(argument, path, "is a folder", "the name of a file"))
+    if suffixes and not path.name.lower().endswith(suffixes):
+        legal = f"a name that ends with {', '.join(suffixes)}"
+        raise CaseError(explain(argument, path, "has an ending that names no format", legal))
+    if path.exists() and not overwrite:
+        raise CaseError(explain(argument, path, "exists", "another name, or --overwrite"))
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise CaseError(explain(argument, path, f"cannot be written into {folder}", _ROOM))
+    return path
+
+
+@contextmanager
+def atomic(path: str | Path, *, argument: str = "-o") -> Iterator[Path]:
+    """Lend a temporary name to write to; on success it becomes ``path``, else it is removed.
+
+    The temporary file lies in the same folder (which is created) and keeps the ending, so that
+    libraries which choose a format by it still can. It is flushed to the disk before the rename,
+    so that a crash leaves the old file or the new one.
+
+    Raises
+    ------
+    CaseError
+        The operating system refused (disk full, no permission); nothing is left behind.
+    """
+    path = Path(path)
+    ending = "".join(path.suffixes[-2:])
+    draft = path.with_name(f".{uuid.uuid4().hex[:12]}{ending}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        problem = f"could not be written ({error.strerror or error})"
+        raise CaseError(explain(argument, path, problem, _ROOM)) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(
+    path: str | Path, text: str, *, overwrite: bool = False, argument: str = "-o"
+) -> Path:
+    """Write UTF-8 text whole or not at all; returns the path.
+
+    Raises
+    ------
+    CaseError
+        As `check_output` and `atomic`.
+    """
+    path = check_output(path, overwrite, argument=argument)
+    with atomic(path, argument=argument) as draft:
+        draft.write_bytes(text.encode())
+    return path

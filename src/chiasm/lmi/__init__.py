@@ -1,0 +1,134 @@
+"""Local mutual information: how the local statistics of two images agree, pixel by pixel.
+
+Every patch of the source is compared with the patches of the other image around the same place,
+by the mutual information of their grey values (Parzen windows), and the best agreement is kept.
+What it means does not depend on how grey values are assigned to tissues: Wang et al., "Mutual
+Information Guided Diffusion for Zero-Shot Cross-Modality Medical Image Translation", IEEE TMI
+2024, arXiv 2404.01102.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chiasm.lmi.settings import LMISettings
+
+if TYPE_CHECKING:
+    from chiasm.lmi.prepared import PreparedSource
+
+__all__ = ["LMISettings", "local_mutual_information", "patch_mutual_information", "prepare"]
+
+# torch and numba are imported by the functions: the command line imports this package for names.
+
+
+def prepare(source: Any, **settings: Any) -> PreparedSource:
+    """Do once what depends on the source alone.
+
+    Parameters
+    ----------
+    source : array or Tensor, shape (H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W)
+        Floating point intensities; those outside [0, 1] are clamped (``"corrected"``) or have
+        little or no Parzen mass (``"published"``).
+    **settings
+        Fields of `LMISettings`.
+
+    Returns
+    -------
+    PreparedSource
+        Called with another image of the same shape, it returns what `local_mutual_information`
+        does; with ``reduce="none"`` the scores of all offsets, (B, offsets, *spatial).
+
+    Raises
+    ------
+    UsageError
+        A `ValueError`: the source is not floating point, empty, holds NaN or has no legal shape,
+        or a setting is not legal.
+    """
+    checked = LMISettings(**settings)
+    from chiasm.lmi.prepared import PreparedSource
+
+    return PreparedSource(source, checked)
+
+
+def local_mutual_information(
+    source: Any,
+    other: Any,
+    *,
+    patch_size: int = 3,
+    search_size: int = 3,
+    bins: int = 27,
+    bandwidth: float = 8 / 255,
+    normalized: bool = True,
+    variant: str = "corrected",
+) -> Any:
+    """Best mutual information of each of the source's patches with those of another image nearby.
+
+    On the CPU it runs in ``torch.get_num_threads()`` threads.
+
+    Parameters
+    ----------
+    source, other : arrays or Tensors of one shape
+        (H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W), floating point. A diffusion model's
+        x_t may leave [0, 1].
+    patch_size, search_size, bins, bandwidth, normalized, variant
+        See `LMISettings`. ``"corrected"``: both images clamped to [0, 1], edges replicated, every
+        pixel of unit Parzen mass, so that 0 ≤ NMI ≤ 1. ``"published"`` (2D, patch and search 3):
+        the layer of arXiv 2404.01102 with its defects: windows that straddle patches, and scores
+        of 2 where the other image has no Parzen mass.
+
+    Returns
+    -------
+    array or Tensor, float32, shape of the source
+        Normalised mutual information, or mutual information in bits. Without gradient, on the
+        device of the input.
+
+    Raises
+    ------
+    UsageError
+        A `ValueError` that names the argument: integer arrays, NaN, shapes that differ, an even
+        size, fewer than 2 bins, a bandwidth that is not above 0, an unknown variant.
+    """
+    prepared = prepare(
+        source,
+        patch_size=patch_size,
+        search_size=search_size,
+        bins=bins,
+        bandwidth=bandwidth,
+        normalized=normalized,
+        variant=variant,
+    )
+    return prepared(other)
+
+
+def patch_mutual_information(
+    x: Any,
+    y: Any,
+    *,
+    bins: int = 27,
+    bandwidth: float = 8 / 255,
+    normalized: bool = True,
+    variant: str = "corrected",
+) -> Any:
+    """Mutual information of pairs of patches: the core of the operator, without windows.
+
+    Parameters
+    ----------
+    x, y : arrays or Tensors, shape (N, *patch)
+        Floating point values of N pairs of patches of any shape.
+    bins, bandwidth, normalized, variant
+        See `LMISettings`.
+
+    Returns
+    -------
+    array or Tensor, float32, shape (N,)
+        Computed in float64.
+
+    Raises
+    ------
+    UsageError
+        As `local_mutual_information`.
+    """
+    settings = LMISettings(bins=bins, bandwidth=bandwidth, normalized=normalized, variant=variant)
+    from chiasm.lmi.prepared import pairwise
+
+    return pairwise(x, y, settings)

@@ -1,0 +1,43 @@
+"""Names of modalities: BIDS suffixes in any case, with the short names people type."""
+
+from __future__ import annotations
+
+import re
+
+from chiasm.errors import UsageError, explain
+
+# BIDS anatomical suffixes (https://bids-specification.readthedocs.io, MRI, "Anatomy") and CT.
+SUFFIXES = (
+    "T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT2", "PDT2", "angio",
+    "T1map", "T2map", "T2starmap", "PDmap", "SWI", "CT",
+)  # fmt: skip
+_ALIASES = {
+    "t1": "T1w", "t2": "T2w", "pd": "PDw", "t2star": "T2starw", "t2*": "T2starw", "t2f": "FLAIR",
+} | {suffix.lower(): suffix for suffix in SUFFIXES}  # fmt: skip
+
+
+def modality_name(name: str, argument: str = "modality") -> str:
+    """The BIDS suffix that ``name`` means: ``"t1"``, ``"T1W"`` and ``"T1w"`` are all ``"T1w"``.
+
+    Raises
+    ------
+    UsageError
+        If the name is none of `SUFFIXES` nor a short form of one.
+    """
+    try:
+        return _ALIASES[name.lower()]
+    except KeyError:
+        raise UsageError(
+            explain(argument, name, "is not a known modality", ", ".join(SUFFIXES))
+        ) from None
+
+
+def modality_from_filename(name: str) -> str | None:
+    """The modality that a file name ends with (``sub-01_T1w.nii.gz``, ``PD.nii``), else None."""
+    stem = re.split(r"\.(?:nii|png|tif|tiff|gz)\b", name, flags=re.IGNORECASE)[0]
+    return _ALIASES.get(stem.rsplit("_", 1)[-1].lower())
+
+
+def units_of(modality: str | None) -> str:
+    """Units of a modality's intensities: ``"HU"`` for CT, else ``"a.u."`` (arbitrary units)."""
+    return "HU" if modality == "CT" else "a.u."

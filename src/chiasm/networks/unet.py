@@ -1,0 +1,48 @@
+"""Two U-Nets of MONAI under one signature: ``forward(x, t)`` and ``divisible_by``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.networks.nets import BasicUNet, DiffusionModelUNet
+from torch import Tensor, nn
+
+
+class _OneStep(nn.Module):
+    """BasicUNet: five levels, convolutions alone; ignores t."""
+
+    divisible_by = 16
+
+    def __init__(self, network: BasicUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        return self.network(x)
+
+
+class _Timed(nn.Module):
+    """DiffusionModelUNet: residual blocks conditioned on t."""
+
+    def __init__(self, network: DiffusionModelUNet, levels: int) -> None:
+        super().__init__()
+        self.network = network
+        self.divisible_by = 2 ** (levels - 1)
+
+    def forward(self, x: Tensor, t: Tensor | None) -> Tensor:
+        if t is None:
+            raise ValueError("diffusion-unet needs a time for every sample; t is None")
+        return self.network(x, t)
+
+
+def unet(spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:
+    """`monai.networks.nets.BasicUNet`, for one-step translation and segmentation."""
+    return _OneStep(BasicUNet(spatial_dims, in_channels, out_channels, **arguments))
+
+
+def diffusion_unet(
+    spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any
+) -> nn.Module:
+    """`monai.networks.nets.DiffusionModelUNet`, for denoising."""
+    network = DiffusionModelUNet(spatial_dims, in_channels, out_channels, **arguments)
+    return _Timed(network, len(network.block_out_channels))

@@ -1,0 +1,88 @@
+"""What a scanner adds to an ideal image: bias field, thick slices, noise."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.polynomial import legendre
+
+_BIAS_DEGREE = 3
+
+
+def bias_field(
+    rng: np.random.Generator, shape: tuple[int, int, int], strength: float
+) -> np.ndarray:
+    """A smooth multiplicative field: a random sum of products of Legendre polynomials.
+
+    Parameters
+    ----------
+    rng : Generator
+    shape : tuple of int
+        Of the image.
+    strength : float
+        The largest deviation from 1, e.g. 0.2.
+
+    Returns
+    -------
+    float32 array of the shape
+        Within [1 − strength, 1 + strength], one end of which is reached.
+    """
+    coefficients = rng.standard_normal((_BIAS_DEGREE + 1,) * 3)
+    degree = np.indices(coefficients.shape).sum(0)
+    coefficients[(degree == 0) | (degree > _BIAS_DEGREE)] = 0
+    coefficients /= np.maximum(degree, 1)
+    axes = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape)
+    field = legendre.leggrid3d(*axes, coefficients)
+    peak = np.abs(field).max()
+    return (1 + strength * field / (peak or 1)).astype(np.float32)
+
+
+def thick_slices(
+    image: np.ndarray, spacing: float, thickness: float, offset: float = 0.0
+) -> np.ndarray:
+    """Acquire along the last axis in thicker slices, and interpolate linearly back.
+
+    Parameters
+    ----------
+    image : array, shape (I, J, K)
+    spacing, thickness : float
+        Of the image's voxels and of the slices, in mm; slices no thicker than voxels change
+        nothing.
+    offset : float
+        Where the first slice begins before the image does, in slices, 0 to 1.
+
+    Returns
+    -------
+    float32 array, shape (I, J, K)
+        Each slice is the exact mean over its thickness, the outermost ones over what the image
+        has of it.
+    """
+    if thickness <= spacing:
+        return image
+    edges = np.arange(image.shape[-1] + 1) * spacing
+    bounds = np.arange(-offset * thickness, edges[-1], thickness)
+    upper = np.minimum(bounds[:, None] + thickness, edges[1:])
+    overlap = np.clip(upper - np.maximum(bounds[:, None], edges[:-1]), 0, None)
+    overlap /= overlap.sum(1, keepdims=True)
+    centres = bounds + thickness / 2
+    places = edges[:-1] + spacing / 2
+    back = np.stack([np.interp(places, centres, unit) for unit in np.eye(len(centres))], axis=1)
+    return (image @ (back @ overlap).T.astype(np.float32)).astype(np.float32)
+
+
+def rician(signal: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Magnitude of a complex signal with Gaussian noise in both channels.
+
+    Parameters
+    ----------
+    signal : array
+        Magnitude without noise, at least 0.
+    sigma : float
+        Standard deviation of the noise of each channel; where there is no signal, the result is
+        Rayleigh distributed with mean σ·√(π/2) (Gudbjartsson and Patz, MRM 1995, 34:910).
+
+    Returns
+    -------
+    float32 array
+    """
+    real, imaginary = rng.standard_normal((2, *signal.shape), dtype=np.float32) * np.float32(sigma)
+    return np.hypot(signal + real, imaginary).astype(np.float32)

@@ -1,0 +1,224 @@
+"""One person of the digital brain: anatomy, then a scan in every modality asked for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, astuple, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from chiasm.errors import UsageError, explain
+from chiasm.modality import modality_name
+from chiasm.phantom.artefacts import bias_field, rician, thick_slices
+from chiasm.phantom.contrast import PROPERTIES, SEQUENCES, Biology, PulseSequence
+from chiasm.volume import LabelVolume, Volume
+
+if TYPE_CHECKING:
+    from chiasm.phantom.anatomy import Anatomy
+
+_PAIRS = (("csf", "grey"), ("grey", "white"), ("csf", "white"))
+_LEGAL = {
+    "spacing": "more than 0, up to 8 mm",
+    "modalities": f"one or more of {', '.join(SEQUENCES)}",
+    "field_strengths": f"one or more of {', '.join(map(str, PROPERTIES))} (tesla)",
+}
+
+
+class Settings(BaseModel):
+    """What to make.
+
+    Parameters
+    ----------
+    spacing : float
+        Of the isotropic voxels, in mm; more than 0, up to 8.
+    lesions : bool
+        Whether there are white-matter lesions.
+    head : bool
+        Whether there are skull, muscle, fat and skin, and noise in the air; else the images are 0
+        outside the brain.
+    modalities : tuple of str
+        Names that `chiasm.modality.modality_name` knows and a signal equation exists for.
+    field_strengths : tuple of float
+        In tesla; each person is scanned at one of them.
+
+    Raises
+    ------
+    UsageError
+        If a value is not legal.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spacing: float = Field(default=1.0, gt=0, le=8, allow_inf_nan=False)
+    lesions: bool = False
+    head: bool = False
+    modalities: tuple[str, ...] = Field(default=("T1w", "PDw", "T2w", "FLAIR"), min_length=1)
+    field_strengths: tuple[float, ...] = Field(default=tuple(PROPERTIES), min_length=1)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            legal = _LEGAL.get(name, f"one of {', '.join(type(self).model_fields)}")
+            argument = f"--{name.replace('_', '-')}"
+            raise UsageError(explain(argument, values.get(name), first["msg"], legal)) from None
+
+    @field_validator("modalities")
+    @classmethod
+    def _with_an_equation(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = tuple(dict.fromkeys(modality_name(name, "--modalities") for name in names))
+        for name in known:
+            if name not in SEQUENCES:
+                raise ValueError(f"{name} has no signal equation")
+        return known
+
+    @field_validator("field_strengths")
+    @classmethod
+    def _with_tissues(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        for strength in strengths:
+            if strength not in PROPERTIES:
+                raise ValueError(f"no tissue was measured at {strength:g} T")
+        return strengths
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person.
+
+    Attributes
+    ----------
+    volumes : dict
+        BIDS suffix → `Volume`, all on one grid, a.u.
+    labels : LabelVolume
+        0 background, 1 CSF, 2 grey, 3 white, 4 lesion: the tissue that fills most of the voxel.
+    parameters : dict
+        All that was drawn or follows from it, as JSON can hold it: of the person, and under each
+        modality's name of its scan.
+    """
+
+    volumes: dict[str, Volume]
+    labels: LabelVolume
+    parameters: dict[str, Any]
+
+
+def contrast_to_noise(image: np.ndarray, labels: np.ndarray, sigma: float) -> dict[str, float]:
+    """|mean of one tissue − mean of another| / σ of the noise, for CSF, grey and white matter.
+
+    Parameters
+    ----------
+    image, labels : array, same shape
+        Labels as in `Subject.labels`.
+    sigma : float
+        Of the noise in each channel, in the units of the image.
+    """
+    values = {"csf": 1, "grey": 2, "white": 3}
+    means = {name: float(image[labels == value].mean()) for name, value in values.items()}
+    return {f"cnr_{a}_{b}": abs(means[a] - means[b]) / sigma for a, b in _PAIRS}
+
+
+def _ideal(anatomy: Anatomy, sequence: PulseSequence, biology: Biology, head: bool) -> np.ndarray:
+    """The image of perfect gradients, coils and electronics; 0 to 1, on the anatomy's box."""
+    from chiasm.phantom.anatomy import TISSUES
+
+    tissues = biology.seen_by(sequence)
+    signal, texture = (
+        np.array([of(tissues[name]) for name in TISSUES], dtype=np.float32)
+        for of in (sequence.signal, sequence.sensitivity)
+    )
+    image = np.tensordot(signal, anatomy.fractions, axes=1)
+    image += 0.03 * anatomy.texture * np.tensordot(texture, anatomy.fractions, axes=1)
+    if not head:
+        # Around a brain that will be cut out lies fluid, which thick slices reach into.
+        image += signal[TISSUES.index("csf")] * (1 - anatomy.fractions.sum(0))
+    return np.maximum(image, 0)
+
+
+def _scan(
+    anatomy: Anatomy, biology: Biology, settings: Settings, name: str, rng: np.random.Generator
+) -> tuple[Volume, dict[str, Any]]:
+    """A modality's image, and what was drawn for it."""
+    sequence = SEQUENCES[name](rng, biology.tissues["csf"].t1)
+    gain = rng.uniform(300, 900) / sequence.signal(biology.tissues["white"])
+    snr, bias = rng.uniform(20, 50), rng.uniform(0.05, 0.2)
+    thickness, offset = rng.uniform(1, 4), rng.uniform()
+
+    image = gain * _ideal(anatomy, sequence, biology, settings.head)
+    image = thick_slices(image, settings.spacing, thickness, offset)
+    image *= bias_field(rng, image.shape, bias)
+    sigma = gain * sequence.signal(biology.tissues["white"]) / snr
+    if settings.head:
+        array = rician(anatomy.whole(image), sigma, rng)
+    else:
+        array = anatomy.whole(rician(image, sigma, rng) * anatomy.mask)
+    drawn = {
+        "sequence": sequence.name,
+        "repetition_time_ms": sequence.tr,
+        "echo_time_ms": sequence.te,
+        "inversion_time_ms": sequence.ti,
+        "snr_white": snr,
+        "noise_sigma": sigma,
+        "bias_strength": bias,
+        "slice_thickness_mm": max(thickness, settings.spacing),
+        **contrast_to_noise(array[anatomy.box], anatomy.labels, sigma),
+    }
+    return Volume(array, anatomy.affine, modality=name), drawn
+
+
+def subject(seed: int, settings: Settings | None = None) -> Subject:
+    """One person of the digital brain; the same seed and settings give the same bytes.
+
+    Anatomy, lesions, head, tissues and each modality draw from random streams of their own, so
+    that asking for more or less of one leaves the others as they are.
+
+    Parameters
+    ----------
+    seed : int
+        Of the person; at least 0.
+    settings : Settings, optional
+
+    Returns
+    -------
+    Subject
+
+    Raises
+    ------
+    UsageError
+        If the seed is negative.
+    """
+    from chiasm.phantom.anatomy import BRAIN, build_anatomy, stream
+
+    if seed < 0:
+        raise UsageError(explain("--seed", seed, "is negative", "a whole number of at least 0"))
+    settings = settings or Settings()
+    anatomy = build_anatomy(
+        seed, settings.spacing, lesions=settings.lesions, head=settings.head
+    )
+    biology = Biology.draw(stream(seed, "tissues"), settings.field_strengths)
+    scans = {
+        name: _scan(anatomy, biology, settings, name, stream(seed, name))
+        for name in settings.modalities
+    }
+    parameters = {
+        "seed": seed,
+        **asdict(anatomy.build),
+        **{f"{name}_volume_ml": volume for name, volume in anatomy.volumes.items()},
+        "lesion_count": anatomy.lesion_count,
+        "field_strength_t": biology.field_strength,
+        "csf_inflow": biology.inflow,
+        **{
+            f"{name}_{key}": value
+            for name in BRAIN
+            for key, value in zip(
+                ("pd", "t1_ms", "t2_ms"), astuple(biology.tissues[name]), strict=True
+            )
+        },
+        **{name: drawn for name, (_, drawn) in scans.items()},
+    }
+    return Subject(
+        volumes={name: volume for name, (volume, _) in scans.items()},
+        labels=LabelVolume(anatomy.whole(anatomy.labels), anatomy.affine),
+        parameters=parameters,
+    )

@@ -1,0 +1,49 @@
+"""One way to show how far a long operation is, and how long is left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int], None]
+_LINE_EVERY = 30.0  # seconds between lines where output is not a terminal
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """Show a bar on a terminal's stderr, or a line now and then in a log.
+
+    Yields
+    ------
+    callable
+        Call it with the number of units just finished.
+    """
+    if not sys.stderr.isatty():
+        yield _lines(description, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda n: bar.advance(task, n)
+
+
+def _lines(description: str, total: int) -> Advance:
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal done, last
+        done += n
+        now = time.monotonic()
+        if now - last >= _LINE_EVERY and done < total:
+            last = now
+            left = (now - start) / done * (total - done)
+            print(f"{description}: {done}/{total}, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return advance

@@ -1,0 +1,143 @@
+"""Every name that an option, a config or the documentation accepts. Imports no torch.
+
+A guide, network, parameterisation, scheduler, translator or segmenter is added by one file and
+one line here: the name, where its class lives, and what it is in a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from chiasm.errors import UsageError, explain
+
+DEFAULT_MODEL = "brain-t1"
+DEFAULT_SEGMENTER = "brain-t1-tissue"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name: where its object lives (``"module:attribute"``) and a sentence about it."""
+
+    target: str
+    about: str
+
+    def load(self) -> Any:
+        """Import and return the object."""
+        module, attribute = self.target.split(":")
+        return getattr(import_module(module), attribute)
+
+
+class Registry(Mapping[str, Entry]):
+    """Names of one kind, in the order they are shown."""
+
+    def __init__(self, kind: str, entries: dict[str, Entry]) -> None:
+        self.kind = kind
+        self._entries = entries
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def check(self, name: str, argument: str | None = None) -> str:
+        """Return ``name`` if it is registered, else raise a `UsageError` that lists the names."""
+        if name not in self._entries:
+            legal = ", ".join(self._entries)
+            raise UsageError(
+                explain(argument or self.kind, name, f"is not a known {self.kind}", legal)
+            )
+        return name
+
+    def load(self, name: str, argument: str | None = None) -> Any:
+        """Import the object that ``name`` stands for; unknown names raise `UsageError`."""
+        return self._entries[self.check(name, argument)].load()
+
+
+GUIDES = Registry(
+    "guide",
+    {
+        "source": Entry("chiasm.guides.source:SourceGuide", "the source image itself"),
+        "lmi": Entry(
+            "chiasm.guides.lmi:LMIGuide",
+            "local mutual information of the source with the sample and with itself",
+        ),
+    },
+)
+
+NETWORKS = Registry(
+    "network",
+    {
+        "unet": Entry("chiasm.networks.unet:unet", "MONAI BasicUNet, one pass, no time"),
+        "diffusion-unet": Entry(
+            "chiasm.networks.unet:diffusion_unet", "MONAI DiffusionModelUNet, conditioned on t"
+        ),
+    },
+)
+
+PARAMETERISATIONS = Registry(
+    "parameterisation",
+    {
+        "epsilon": Entry("chiasm.diffusion.parameterisation:Epsilon", "the noise (Ho 2020)"),
+        "x0": Entry("chiasm.diffusion.parameterisation:Sample", "the clean sample"),
+        "v": Entry("chiasm.diffusion.parameterisation:Velocity", "α·ε − σ·x0 (Salimans 2022)"),
+    },
+)
+
+CODECS = Registry(
+    "codec",
+    {"image": Entry("chiasm.diffusion.codec:ImageCodec", "the image itself, [0, 1] ↔ [−1, 1]")},
+)
+
+SCHEDULERS = Registry(
+    "scheduler",
+    {
+        "ddim": Entry("diffusers:DDIMScheduler", "DDIM (Song 2021), deterministic"),
+        "ddpm": Entry("diffusers:DDPMScheduler", "ancestral sampling (Ho 2020)"),
+        "dpm++": Entry("diffusers:DPMSolverMultistepScheduler", "DPM-Solver++ 2M (Lu 2022)"),
+        "unipc": Entry("diffusers:UniPCMultistepScheduler", "UniPC (Zhao 2023)"),
+    },
+)
+
+TRANSLATORS = Registry(
+    "translator",
+    {
+        "regression": Entry(
+            "chiasm.translators.regression:Regression", "one step of a network, from the guides"
+        ),
+        "lmi-diffusion": Entry(
+            "chiasm.translators.lmi_diffusion:LMIDiffusion",
+            "diffusion of the target, guided at every step by the source",
+        ),
+        "sdedit": Entry(
+            "chiasm.translators.sdedit:SDEdit",
+            "the noised source, denoised by the unguided target model (Meng 2022)",
+        ),
+        "histogram": Entry(
+            "chiasm.translators.histogram:Histogram", "intensities matched to the target's"
+        ),
+        "none": Entry("chiasm.translators.none:Untranslated", "the source, rescaled and no more"),
+    },
+)
+
+SEGMENTERS = Registry(
+    "segmenter",
+    {"network": Entry("chiasm.segmenters.network:NetworkSegmenter", "a network of one modality")},
+)
+
+OBJECTIVES = Registry(
+    "training method",
+    {
+        "regression": Entry("chiasm.training.regression:RegressionObjective", "one-step L1"),
+        "lmi-diffusion": Entry(
+            "chiasm.training.lmi_diffusion:DiffusionObjective", "denoising under guides"
+        ),
+        "segmenter": Entry("chiasm.training.segmenter:SegmenterObjective", "Dice + cross-entropy"),
+    },
+)

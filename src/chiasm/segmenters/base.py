@@ -1,0 +1,45 @@
+"""The contract of a segmenter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chiasm.models import Model
+from chiasm.volume import LabelVolume, Volume
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A label map, and the record of how it came about (JSON-able)."""
+
+    labels: LabelVolume
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+class Segmenter(ABC):
+    """Volume of the modality it knows → LabelVolume on the same grid."""
+
+    def __init__(self, model: Model, *, batch: int = 8, device: str = "auto") -> None:
+        self.model = model
+        self.batch = batch
+        self.device = device
+
+    @abstractmethod
+    def segment(self, volume: Volume, mask: np.ndarray | None = None) -> Segmentation:
+        """Label one volume.
+
+        Parameters
+        ----------
+        volume : Volume
+        mask : bool array, shape of the volume, optional
+            The head; found if not given.
+
+        Raises
+        ------
+        CaseError
+            The volume cannot be prepared, see `chiasm.preparation.prepare`.
+        """

@@ -1,0 +1,1 @@
+"""From a folder of scans of one modality to a model folder."""

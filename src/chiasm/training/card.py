@@ -1,0 +1,34 @@
+"""The card of a freshly trained model: what it is, what it was trained on, its limits."""
+
+from __future__ import annotations
+
+from chiasm.models import ModelConfig
+
+
+def card(config: ModelConfig, name: str) -> str:
+    """A model card in Markdown from the config alone; scores are added by the benchmarks."""
+    facts = config.training
+    settings = facts.get("settings", {})
+    subjects = facts.get("subjects", {})
+    brains = "skull-stripped brains alone" if config.brain_only else "whole heads"
+    spacing = "×".join("own" if s is None else f"{s:g}" for s in config.grid.spacing)
+    read = f"{facts.get('samples')} samples, {config.target} alone"
+    loss = f"loss {facts.get('validation_loss'):.4f}"
+    draws = f"batch {settings.get('batch')}, seed {settings.get('seed')}"
+    return f"""# {name}
+
+A {config.kind} (`{config.method}`) of {config.target} images, trained by `chiasm train`.
+
+| | |
+|---|---|
+| target | {config.target} |
+| sees | {brains}; {config.context.kind} samples at {spacing} mm |
+| network | {config.network.get("name")} |
+| guides | {", ".join(guide["name"] for guide in config.guides) or "none"} |
+| trained on | {subjects.get("train")} subjects, {read} |
+| validated on | {subjects.get("validation")} other subjects: {loss} |
+| iterations | {settings.get("iterations")}, {draws} |
+| took | {facts.get("seconds")} s on {facts.get("device")} |
+
+For research; not a medical device.
+"""

@@ -1,0 +1,257 @@
+"""The training images: one modality, split by subject, batches that depend on the step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import IterableDataset
+
+from chiasm import files
+from chiasm.errors import CaseError, UsageError, explain
+from chiasm.intensity import IntensityMap
+from chiasm.preparation import Prepared, prepare
+from chiasm.progress import progress
+from chiasm.training.settings import Augmentation, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One subject's scan of the target modality, and its label map if that is needed."""
+
+    name: str
+    image: Path
+    labels: Path | None = None
+
+
+def find_subjects(folder: Path, target: str, *, with_labels: bool) -> list[Subject]:
+    """The subjects of a BIDS dataset, or of a folder with one image for each.
+
+    Only files whose names end with the target modality are taken; the others are never opened.
+
+    Raises
+    ------
+    CaseError
+        No such image, or (``with_labels``) a label map missing beside one.
+    """
+    found = []
+    for image in files.find_images(folder, modality=target):
+        name = next((part for part in image.parts if part.startswith("sub-")), files.stem(image))
+        labels = None
+        if with_labels:
+            stem = files.stem(image).rsplit("_", 1)[0]
+            matches = [image.with_name(f"{stem}_dseg{suffix}") for suffix in files.SUFFIXES]
+            labels = next((match for match in matches if match.is_file()), None)
+            if labels is None:
+                legal = f"a label map {stem}_dseg.nii.gz in the same folder"
+                raise CaseError(explain("-i", image, "has no label map", legal))
+        found.append(Subject(name, image, labels))
+    return found
+
+
+def split(
+    subjects: Sequence[Subject], settings: TrainingSettings
+) -> tuple[list[Subject], list[Subject]]:
+    """Training and validation subjects; all images of a subject fall on one side.
+
+    Raises
+    ------
+    CaseError
+        Fewer than two subjects.
+    UsageError
+        An explicit split that overlaps, is empty on a side, or names a subject that is not there.
+    """
+    names = sorted({subject.name for subject in subjects})
+    if len(names) < 2:
+        problem = f"holds {len(names)} subject"
+        raise CaseError(explain("-i", names[0], problem, "at least 2, to keep one for validation"))
+    validation = set(settings.validation_subjects)
+    train = set(settings.train_subjects)
+    if overlap := validation & train:
+        legal = "subjects on one side of the split alone"
+        raise UsageError(explain("validation_subjects", sorted(overlap), "also trains", legal))
+    if unknown := (validation | train) - set(names):
+        legal = f"subjects of the folder: {', '.join(names)}"
+        raise UsageError(explain("split", sorted(unknown), "is not there", legal))
+    if not validation:
+        rest = [name for name in names if name not in train]
+        count = max(1, round(settings.validation_share * len(names)))
+        drawn = np.random.default_rng(settings.seed).permutation(rest)[
+            : count if not train else None
+        ]
+        validation = {str(name) for name in drawn}
+    train = train or set(names) - validation
+    if not validation or not train:
+        raise UsageError(
+            explain(
+                "split", f"{len(train)} + {len(validation)}", "is empty on one side", "≥ 1 each"
+            )
+        )
+    return (
+        [subject for subject in subjects if subject.name in train],
+        [subject for subject in subjects if subject.name in validation],
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training samples: image (B, images, \\*spatial) in [0, 1], its head, its labels."""
+
+    image: Tensor
+    mask: Tensor
+    labels: Tensor | None
+
+    @property
+    def centre(self) -> Tensor:
+        """The slice that is to be made: (B, 1, \\*spatial)."""
+        middle = self.image.shape[1] // 2
+        return self.image[:, middle : middle + 1]
+
+    @property
+    def centre_mask(self) -> Tensor:
+        """Its head: bool, (B, 1, \\*spatial)."""
+        middle = self.mask.shape[1] // 2
+        return self.mask[:, middle : middle + 1]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return Batch(self.image.to(device), self.mask.to(device), labels)
+
+
+class Samples:
+    """All samples of some subjects, in memory.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+    settings : TrainingSettings
+    divisible_by : int
+        Of the network.
+    values : tuple of int
+        Label values in the order of the network's channels; any other value is background.
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        settings: TrainingSettings,
+        *,
+        divisible_by: int,
+        values: tuple[int, ...] = (),
+    ) -> None:
+        self.maps: list[IntensityMap] = []
+        self.quantiles: list[np.ndarray] = []
+        images, masks, labels = [], [], []
+        with progress("read", len(subjects)) as advance:
+            for subject in subjects:
+                volume = files.read(subject.image, modality=settings.target)
+                prepared = prepare(
+                    volume, settings.grid, settings.context, divisible_by=divisible_by
+                )
+                self.maps.append(prepared.intensity)
+                inside = prepared.image[prepared.head]
+                self.quantiles.append(np.quantile(inside, np.linspace(0, 1, 257)))
+                places = prepared.places()
+                images += list(prepared.samples()[places])
+                masks += list(settings.context.samples(prepared.head)[places])
+                if subject.labels is not None:
+                    labels += list(
+                        _label_samples(subject, prepared, values, settings.merge_labels)[places]
+                    )
+                advance(1)
+        spatial = tuple(np.max([image.shape[1:] for image in images], axis=0))
+        self.images = torch.from_numpy(np.stack([_pad(image, spatial) for image in images]))
+        self.masks = torch.from_numpy(np.stack([_pad(mask, spatial) for mask in masks]))
+        self.labels = (
+            torch.from_numpy(np.stack([_pad(label, spatial) for label in labels]))
+            if labels
+            else None
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, size: int, draw: tuple[int, ...], augmentation: Augmentation | None) -> Batch:
+        """Random samples; the same ``draw`` (seed, step) gives the same batch."""
+        rng = np.random.default_rng(draw)
+        which = torch.from_numpy(rng.integers(0, len(self), size))
+        image, mask = self.images[which], self.masks[which]
+        labels = None if self.labels is None else self.labels[which].long()
+        if augmentation is None:
+            return Batch(image, mask, labels)
+        grid = _random_grid(rng, image.shape, augmentation)
+
+        def warp(x: Tensor, mode: str) -> Tensor:
+            return functional.grid_sample(x.float(), grid, mode=mode, align_corners=False)
+
+        moved = warp(mask, "nearest") > 0.5
+        image = warp(image, "bilinear").clamp(0, 1) * moved
+        if labels is not None:
+            labels = warp(labels, "nearest").long()
+        return Batch(image, moved, labels)
+
+
+def _label_samples(
+    subject: Subject, prepared: Prepared, values: tuple[int, ...], merged: dict[int, int]
+) -> np.ndarray:
+    labels = files.read_labels(subject.labels or "")
+    if not labels.same_grid(prepared.volume):
+        problem = f"lies on another grid than {subject.image.name}"
+        raise CaseError(explain("-i", subject.labels, problem, "the image's shape and affine"))
+    array = prepared.grid.apply(labels.array, fill=0, labels=True)
+    channels = np.zeros(array.shape, dtype=np.uint8)
+    merge = dict(zip(values, values, strict=True)) | merged
+    for value, meant in merge.items():
+        if meant in values:
+            channels[array == value] = values.index(meant)
+    samples = prepared.context.samples(channels)
+    middle = samples.shape[1] // 2
+    return samples[:, middle : middle + 1]
+
+
+def _pad(sample: np.ndarray, spatial: tuple[int, ...]) -> np.ndarray:
+    extra = [(0, full - size) for full, size in zip(spatial, sample.shape[1:], strict=True)]
+    return np.pad(sample, [(0, 0), *extra])
+
+
+def _random_grid(rng: np.random.Generator, shape: torch.Size, settings: Augmentation) -> Tensor:
+    """Sampling grid of a random in-plane rotation, scale and left-right flip for each sample."""
+    size, dims, spatial = shape[0], len(shape) - 2, shape[2:]
+    angle = np.deg2rad(rng.uniform(-1, 1, size) * settings.rotation)
+    scale = 1 + rng.uniform(-1, 1, (size, dims)) * settings.scale
+    # Samples are (R, A[, S]); affine_grid counts axes from the last: A, R in 2D and S, A, R in 3D.
+    along_a, along_r = dims - 2, dims - 1
+    scale[:, along_r] *= np.where(rng.random(size) < settings.flip, -1, 1)
+    ratio = spatial[0] / spatial[1]
+    matrix = np.tile(np.eye(dims, dims + 1), (size, 1, 1))
+    matrix[:, along_a, along_a] = matrix[:, along_r, along_r] = np.cos(angle)
+    matrix[:, along_a, along_r] = -np.sin(angle) * ratio
+    matrix[:, along_r, along_a] = np.sin(angle) / ratio
+    matrix[:, :, :dims] *= scale[:, None, :]
+    return functional.affine_grid(
+        torch.from_numpy(matrix).float(), list(shape), align_corners=False
+    )
+
+
+class Batches(IterableDataset):
+    """The batches of a run from one step to the last; resuming starts it further on."""
+
+    def __init__(self, samples: Samples, settings: TrainingSettings, start: int) -> None:
+        super().__init__()
+        self.samples = samples
+        self.settings = settings
+        self.start = start
+
+    def __len__(self) -> int:
+        return self.settings.iterations
+
+    def __iter__(self) -> Iterator[Batch]:
+        chosen = self.settings
+        for step in range(self.start, chosen.iterations):
+            yield self.samples.batch(chosen.batch, (chosen.seed, step), chosen.augmentation)

@@ -1,0 +1,248 @@
+"""One training run, from a folder of scans to a model folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from chiasm import files, models
+from chiasm.device import resolve_device
+from chiasm.errors import CaseError, explain
+from chiasm.intensity import IntensityMap
+from chiasm.progress import Advance, progress
+from chiasm.registry import OBJECTIVES
+from chiasm.training.card import card
+from chiasm.training.data import Batches, Samples, Subject, find_subjects, split
+from chiasm.training.module import TrainingModule
+from chiasm.training.objective import Objective
+from chiasm.training.settings import TrainingSettings
+
+_CHECKPOINT = "last.ckpt"
+_SETTINGS = "training.yaml"
+_VALIDATION_BATCHES = 4
+
+
+class _Progress(Callback):
+    """Shows finished iterations; on resume, those before count as finished."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        self.advance(trainer.global_step)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.advance(1)
+
+
+def train(
+    folder: Path,
+    output: Path,
+    settings: TrainingSettings,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+) -> models.ModelConfig:
+    """Train a model and write its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Scans of the target modality, one folder or name for each subject; no other is opened.
+    output : Path
+        The model's folder; settings, log and the checkpoint lie beside the weights.
+    settings : TrainingSettings
+    resume : bool
+        Go on from the output folder's checkpoint; the result is that of a run never broken off.
+    overwrite : bool
+        Start anew where the output holds a model or a checkpoint.
+    device : str
+        As in `chiasm.device.resolve_device`.
+
+    Raises
+    ------
+    CaseError
+        Fewer than two subjects, unreadable images, an output that exists, nothing to resume, or
+        a checkpoint of other settings.
+    UsageError
+        Illegal settings.
+    """
+    where = resolve_device(device)
+    checkpoint = _check_output(output, settings, resume=resume, overwrite=overwrite)
+    kind = OBJECTIVES.load(settings.method, "--method")
+    subjects = find_subjects(folder, settings.target, with_labels=kind.with_labels)
+    train_subjects, validation_subjects = split(subjects, settings)
+
+    seed_everything(settings.seed, verbose=False)
+    labels = _labels(subjects[0], settings)
+    unit = IntensityMap(low=0, high=1, units="", background=0)
+    draft = _config(settings, kind, labels, unit, [], {})
+    module = models.build(draft)
+    values = tuple(label.value for label in draft.labels)
+    reading = {"divisible_by": module.divisible_by, "values": values}
+    samples = Samples(train_subjects, settings, **reading)
+    held_out = Samples(validation_subjects, settings, **reading)
+
+    output.mkdir(parents=True, exist_ok=True)
+    written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    files.write_text(output / _SETTINGS, written, overwrite=True)
+    start = time.monotonic()
+    with progress(f"train {settings.method}", settings.iterations) as advance:
+        trainer = _trainer(settings, output, where, advance)
+        training = TrainingModule(kind(settings, module))
+        validation = [
+            held_out.batch(settings.batch, (settings.seed, 2**31 + k), None)
+            for k in range(_VALIDATION_BATCHES)
+        ]
+        trainer.fit(
+            training,
+            train_dataloaders=_Loader(samples, settings, trainer),
+            val_dataloaders=DataLoader(validation, batch_size=None),
+            ckpt_path=checkpoint,
+            weights_only=True,
+        )
+    if trainer.interrupted:
+        legal = "`--resume` to go on"
+        raise CaseError(explain("-o", output, "was interrupted; its checkpoint is kept", legal))
+    facts = {
+        "settings": settings.model_dump(mode="json"),
+        "subjects": {"train": len(train_subjects), "validation": len(validation_subjects)},
+        "samples": len(samples),
+        "validation_loss": float(trainer.callback_metrics["validation_loss"]),
+        "seconds": round(time.monotonic() - start),
+        "device": str(where),
+        "torch": torch.__version__,
+    }
+    config = _config(settings, kind, labels, _mean_map(samples.maps), samples.quantiles, facts)
+    models.save(output, config, module, card(config, output.name))
+    return config
+
+
+class _Loader(DataLoader):
+    """Starts at the step the trainer is at once a checkpoint has been restored."""
+
+    def __init__(self, samples: Samples, settings: TrainingSettings, trainer: Trainer) -> None:
+        super().__init__(Batches(samples, settings, 0), batch_size=None)
+        self._trainer = trainer
+
+    def __iter__(self) -> Any:
+        self.dataset.start = self._trainer.global_step
+        return super().__iter__()
+
+
+def _check_output(
+    output: Path, settings: TrainingSettings, *, resume: bool, overwrite: bool
+) -> Path | None:
+    checkpoint = output / _CHECKPOINT
+    if output.exists() and not output.is_dir():
+        raise CaseError(explain("-o", output, "is a file", "a folder, new or to be overwritten"))
+    if resume:
+        if not checkpoint.is_file():
+            legal = f"the folder of an interrupted run, with {_CHECKPOINT}"
+            raise CaseError(explain("--resume", output, "holds no checkpoint", legal))
+        before = TrainingSettings.model_validate(
+            yaml.safe_load((output / _SETTINGS).read_text(encoding="utf-8"))
+        )
+        if before != settings:
+            changed = [
+                key
+                for key in TrainingSettings.model_fields
+                if getattr(before, key) != getattr(settings, key)
+            ]
+            problem = f"was started with other settings ({', '.join(changed)})"
+            raise CaseError(explain("--resume", output, problem, f"those in {_SETTINGS}"))
+        return checkpoint
+    if not overwrite and (checkpoint.exists() or (output / models.CONFIG).exists()):
+        legal = "a new folder, --resume to go on, or --overwrite to start anew"
+        raise CaseError(explain("-o", output, "already holds a model", legal))
+    return None
+
+
+def _trainer(
+    settings: TrainingSettings, output: Path, device: torch.device, advance: Advance
+) -> Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+    return Trainer(
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision=settings.precision,
+        max_steps=settings.iterations,
+        max_epochs=-1,
+        gradient_clip_val=settings.clip,
+        val_check_interval=min(settings.validate_every, settings.iterations),
+        num_sanity_val_steps=0,
+        logger=CSVLogger(output, name="", version="log"),
+        log_every_n_steps=10,
+        callbacks=[
+            EMAWeightAveraging(decay=settings.ema),
+            ModelCheckpoint(
+                output,
+                filename=Path(_CHECKPOINT).stem,
+                every_n_train_steps=settings.checkpoint_every,
+                save_on_exception=True,
+                enable_version_counter=False,
+            ),
+            _Progress(advance),
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _labels(subject: Subject, settings: TrainingSettings) -> list[models.LabelSettings]:
+    """The structures of a label map's table, less those that count as another."""
+    if subject.labels is None:
+        return []
+    table = files.read_labels(subject.labels).labels
+    return [
+        models.LabelSettings(**vars(one)) for one in table if one.value not in settings.merge_labels
+    ]
+
+
+def _mean_map(maps: list[IntensityMap]) -> IntensityMap:
+    """The target's own scale: the median over the training subjects of what 0 and 1 mean."""
+    middle = {
+        key: float(np.median([getattr(one, key) for one in maps]))
+        for key in ("low", "high", "background")
+    }
+    return IntensityMap(**middle, units=maps[0].units)
+
+
+def _config(
+    settings: TrainingSettings,
+    kind: type[Objective],
+    labels: list[models.LabelSettings],
+    intensity: IntensityMap,
+    quantiles: list[np.ndarray],
+    facts: dict[str, Any],
+) -> models.ModelConfig:
+    translator = kind.kind == "translator"
+    return models.ModelConfig(
+        kind=kind.kind,
+        method=kind.method,
+        target=settings.target,
+        brain_only=settings.brain_only,
+        grid=settings.grid,
+        context=settings.context,
+        network=settings.network,
+        guides=settings.guides if translator else [],
+        diffusion=settings.diffusion if settings.diffusion and translator else None,
+        intensity=intensity if translator else None,
+        quantiles=np.mean(quantiles, axis=0).round(4).tolist() if quantiles and translator else [],
+        labels=labels,
+        training=facts,
+    )

@@ -1,0 +1,59 @@
+"""The Lightning module: an objective, its optimiser, and its validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from chiasm.training.data import Batch
+from chiasm.training.objective import Objective
+
+
+class TrainingModule(LightningModule):
+    """Every draw of a step depends on (seed, step) alone, so that resuming repeats it."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+        self.module = objective.module
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss = self.objective.loss(batch, self._generator(1, self.global_step))
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at iteration {self.global_step}")
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        self.log("validation_loss", self.objective.loss(batch, self._generator(2, index)))
+
+    def _generator(self, stream: int, index: int) -> torch.Generator:
+        seed = (self.objective.settings.seed * 3 + stream) << 32 | index
+        return torch.Generator().manual_seed(seed)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
+        return batch.to(device)
+
+    def configure_optimizers(self) -> Any:
+        chosen = self.objective.settings
+        optimiser = torch.optim.AdamW(
+            self.module.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay
+        )
+        warmup = min(chosen.warmup, chosen.iterations // 10 + 1)
+        schedule = torch.optim.lr_scheduler.SequentialLR(
+            optimiser,
+            [
+                torch.optim.lr_scheduler.LinearLR(optimiser, 0.01, total_iters=warmup),
+                torch.optim.lr_scheduler.CosineAnnealingLR(
+                    optimiser, max(1, chosen.iterations - warmup), chosen.learning_rate * 0.01
+                ),
+            ],
+            [warmup],
+        )
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }

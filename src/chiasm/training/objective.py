@@ -1,0 +1,46 @@
+"""The contract of a training method: which network, and what it is asked to get right."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from chiasm.guides.randomise import ContrastSettings, randomise_contrast
+from chiasm.training.data import Batch
+from chiasm.training.settings import TrainingSettings
+
+
+class Objective(ABC):
+    """One training method.
+
+    ``kind`` is what comes of it, ``defaults`` what it sets where the user says nothing,
+    ``with_labels`` whether it reads label maps, ``method`` what runs the finished model.
+    """
+
+    kind: ClassVar[str]
+    method: ClassVar[str]
+    defaults: ClassVar[dict[str, Any]] = {}
+    with_labels: ClassVar[bool] = False
+
+    def __init__(self, settings: TrainingSettings, module: nn.Module) -> None:
+        self.settings = settings
+        self.module = module
+        self.contrast = ContrastSettings.model_validate(settings.contrast)
+
+    @abstractmethod
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """A scalar to be minimised; every random draw from ``generator`` (on the CPU)."""
+
+    def weigh(self, error: Tensor, mask: Tensor) -> Tensor:
+        """Mean error, voxels of the head with weight 1, the others with the settings' weight."""
+        weight = torch.where(mask, 1.0, self.settings.background_weight)
+        return (error * weight).sum() / weight.expand_as(error).sum()
+
+    def randomised(self, batch: Batch, generator: torch.Generator) -> Tensor | None:
+        """The batch under random contrast, if any of the module's guides asks for it."""
+        if not self.module.guides.randomised:
+            return None
+        return randomise_contrast(batch.image, batch.mask, self.contrast, generator)

@@ -1,0 +1,24 @@
+"""One-step regression: the target from the guides of itself, by mean absolute error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from chiasm.training.data import Batch
+from chiasm.training.objective import Objective
+
+
+class RegressionObjective(Objective):
+    """L1 between the network's one step and the target image."""
+
+    kind = "translator"
+    method = "regression"
+    defaults = {  # noqa: RUF012
+        "network": {"name": "unet", "arguments": {"features": [32, 32, 64, 128, 256, 32]}},
+        "guides": [{"name": "source", "randomise": True}],
+    }
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        predicted = self.module(batch.image, self.randomised(batch, generator))
+        return self.weigh((predicted.float() - batch.centre).abs(), batch.centre_mask)

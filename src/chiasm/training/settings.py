@@ -1,0 +1,156 @@
+"""All that a training run can be told, in one place; a config file and ``key=value`` set it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chiasm.context import Context
+from chiasm.errors import CaseError, UsageError, explain
+from chiasm.preparation import GridSettings
+from chiasm.registry import OBJECTIVES
+
+
+class Augmentation(BaseModel):
+    """Random geometry of the training images; angles in degrees, sizes as shares."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip: float = Field(default=0.5, ge=0, le=1)
+    rotation: float = Field(default=10.0, ge=0, le=180)
+    scale: float = Field(default=0.1, ge=0, lt=1)
+
+
+class TrainingSettings(BaseModel):
+    """A training run.
+
+    Parameters
+    ----------
+    method : str
+        A registered training method.
+    target : str
+        The one modality that is read.
+    grid, context, network, guides, diffusion, contrast
+        Of the model; see the classes of these names.
+    augmentation : Augmentation
+    iterations, batch, learning_rate, weight_decay, warmup, clip
+        Of AdamW under a warm-up and a cosine.
+    ema : float
+        Decay of the averaged weights that are kept.
+    precision : str
+        As Lightning names it; bf16-mixed is fast on CPUs with AMX and on GPUs.
+    guide_dropout : float
+        Share of the samples whose guides are dropped (diffusion).
+    late : float
+        Bias of the sampled times towards noise: density ∝ t^(late − 1); 1 is uniform (diffusion).
+    merge_labels : dict
+        Label value → the value it counts as (segmenter).
+    background_weight : float
+        Weight of voxels outside the head in the loss; those inside have 1.
+    validation_share : float
+        Share of the subjects, at least one, kept for validation.
+    train_subjects, validation_subjects : list of str
+        An explicit split, in place of the drawn one.
+    validate_every, checkpoint_every : int
+        In iterations.
+    seed : int
+        Of the split, the weights, and every draw.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    target: str = "T1w"
+    brain_only: bool = True
+    grid: GridSettings = GridSettings(spacing=(2.0, 2.0, None))
+    context: Context = Context()
+    network: dict[str, Any] = {}
+    guides: list[dict[str, Any]] = []
+    diffusion: dict[str, Any] = {}
+    contrast: dict[str, Any] = {}
+    augmentation: Augmentation = Augmentation()
+    iterations: int = Field(default=4000, ge=1)
+    batch: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup: int = Field(default=100, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    ema: float = Field(default=0.995, ge=0, lt=1)
+    precision: Literal["bf16-mixed", "32-true", "16-mixed"] = "bf16-mixed"
+    guide_dropout: float = Field(default=0.1, ge=0, lt=1)
+    late: float = Field(default=1.0, ge=1)
+    merge_labels: dict[int, int] = {4: 3}
+    background_weight: float = Field(default=0.1, ge=0)
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    train_subjects: list[str] = []
+    validation_subjects: list[str] = []
+    validate_every: int = Field(default=500, ge=1)
+    checkpoint_every: int = Field(default=250, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+def training_settings(
+    method: str, target: str, config: Path | None = None, assignments: tuple[str, ...] = ()
+) -> TrainingSettings:
+    """The method's defaults, under a YAML file, under ``key=value`` assignments.
+
+    Parameters
+    ----------
+    method, target : str
+        What the command line says; they win over the file.
+    config : Path, optional
+        A YAML mapping of `TrainingSettings`.
+    assignments : tuple of str
+        ``"batch=4"``, ``"network.arguments.features=[16,16,32,64,128,16]"``: dotted keys, YAML
+        values.
+
+    Raises
+    ------
+    UsageError
+        Unknown method or key, or an illegal value.
+    CaseError
+        A config file that cannot be read.
+    """
+    settings = dict(OBJECTIVES.load(method, "--method").defaults)
+    if config is not None:
+        try:
+            read = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            problem = f"cannot be read ({str(error).splitlines()[0]})"
+            raise CaseError(explain("--config", config, problem, "a YAML file")) from None
+        if not isinstance(read, dict):
+            raise CaseError(explain("--config", config, "is not a mapping", "key: value lines"))
+        settings |= read
+    settings |= {"method": method, "target": target}
+    for assignment in assignments:
+        _assign(settings, assignment)
+    try:
+        return TrainingSettings.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        legal = f"the settings are {', '.join(TrainingSettings.model_fields)}"
+        raise UsageError(explain(key, first.get("input"), first["msg"], legal)) from None
+
+
+def _assign(settings: dict[str, Any], assignment: str) -> None:
+    key, equals, value = assignment.partition("=")
+    *parents, last = key.split(".")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        equals = ""
+    if not equals or not last:
+        raise UsageError(explain("setting", assignment, "is not one", "key=value, YAML values"))
+    place: Any = settings
+    for parent in parents:
+        inner = place.get(parent, {}) if isinstance(place, dict) else None
+        if not isinstance(inner, dict):
+            legal = "dotted keys that lead through mappings; set lists whole"
+            raise UsageError(explain("setting", assignment, "leads nowhere", legal))
+        place[parent] = dict(inner)
+        place = place[parent]
+    place[last] = parsed
