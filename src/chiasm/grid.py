@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import nibabel as nib
 import numpy as np
@@ -230,7 +230,9 @@ class Grid(BaseModel):
             start + step * np.arange(length)
             for start, step, length in zip(starts, steps, self.network.shape, strict=True)
         ]
-        return np.ascontiguousarray(_resample(array, positions, abs(steps), fill, labels))
+        lengths = array.shape[-3:]
+        array = _resample(array, positions, abs(steps), labels)
+        return np.ascontiguousarray(_filled(array, positions, lengths, fill))
 
     def invert(self, array: np.ndarray, fill: float = 0.0, labels: bool = False) -> np.ndarray:
         """Bring an array from the network's lattice back to the source's.
@@ -257,11 +259,18 @@ class Grid(BaseModel):
         """
         array = _on(self.network, array, labels)
         axes, steps, starts = self._steps()
-        positions = [
-            np.round((np.arange(self.source.shape[axis]) - start) / step, _ROUND)
-            for start, step, axis in zip(starts, steps, axes, strict=True)
-        ]
-        array = _resample(array, positions, 1 / abs(steps), fill, labels)
+        positions, inner = [], []
+        covered: tuple[Any, ...] = (...,)
+        for axis, step, start, length in zip(axes, steps, starts, self.network.shape, strict=True):
+            extent = self.source.shape[axis]
+            points = np.round((np.arange(extent) - start) / step, _ROUND)
+            # Padding is no part of the image: interpolation must not reach into it.
+            used = np.flatnonzero(_is_within(start + step * np.arange(length), extent))
+            positions.append(points)
+            inner.append(points - used[0])
+            covered += (slice(used[0], used[-1] + 1),)
+        array = _resample(array[covered], inner, 1 / abs(steps), labels)
+        array = _filled(array, positions, self.network.shape, fill)
         return np.ascontiguousarray(np.moveaxis(array, _AXES, axes - 3))
 
 
@@ -301,17 +310,27 @@ def _on(lattice: Lattice, array: np.ndarray, labels: bool) -> np.ndarray:
     return array
 
 
+def _is_within(positions: np.ndarray, length: int) -> np.ndarray:
+    """Which fractional indices lie in the field of view of an axis of so many voxels."""
+    return np.abs(positions - (length - 1) / 2) <= length / 2 + _EDGE
+
+
+def _filled(
+    array: np.ndarray, positions: Sequence[np.ndarray], lengths: Sequence[int], fill: float
+) -> np.ndarray:
+    """``array`` with ``fill`` where its voxels' ``positions`` are out of the field of view."""
+    for axis, points, length in zip(_AXES, positions, lengths, strict=True):
+        np.moveaxis(array, axis, 0)[~_is_within(points, length)] = fill
+    return array
+
+
 def _resample(
-    array: np.ndarray,
-    positions: Sequence[np.ndarray],
-    factors: np.ndarray,
-    fill: float,
-    labels: bool,
+    array: np.ndarray, positions: Sequence[np.ndarray], factors: np.ndarray, labels: bool
 ) -> np.ndarray:
     """Sample the last three axes of ``array`` at fractional indices, ``factors`` voxels apart."""
     low, high = (0, 0) if labels else (array.min(), array.max())
-    lengths = array.shape[-3:]
-    for axis, length, points, factor in zip(_AXES, lengths, positions, factors, strict=True):
+    for axis, points, factor in zip(_AXES, positions, factors, strict=True):
+        length = array.shape[axis]
         inside = np.clip(points, 0, length - 1)
         on_voxels = factor <= 1 + _SAME_SPACING and (inside == np.round(inside)).all()
         if labels or on_voxels or length == 1:
@@ -319,11 +338,7 @@ def _resample(
         else:
             weights = _weights(inside, length, factor).astype(np.float32)
             array = np.moveaxis(np.tensordot(array, weights, (axis, 1)), -1, axis)
-    array = array if labels else np.clip(array, low, high)
-    for axis, length, points in zip(_AXES, lengths, positions, strict=True):
-        outside = np.abs(points - (length - 1) / 2) > length / 2 + _EDGE
-        np.moveaxis(array, axis, 0)[outside] = fill
-    return array
+    return array if labels else np.clip(array, low, high)
 
 
 def _weights(positions: np.ndarray, length: int, factor: float) -> np.ndarray:

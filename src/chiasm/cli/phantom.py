@@ -24,7 +24,7 @@ def command(
     from chiasm.progress import progress
 
     names = tuple(name.strip() for name in modalities.split(",") if name.strip())
-    settings = Settings.checked(modalities=names, spacing=spacing, lesions=lesions, head=head)
+    settings = Settings(modalities=names, spacing=spacing, lesions=lesions, head=head)
     with progress("phantom", subjects) as advance:
         write_dataset(output, subjects, seed, settings, overwrite=overwrite, progress=advance)
     print(f"wrote {subjects} subjects to {output}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
@@ -95,9 +94,10 @@ def _header(array: np.ndarray, affine: np.ndarray, like: Path | None) -> nib.Nif
         return header
     header.set_data_shape(array.shape)
     header.set_sform(affine, code="scanner")
-    # A quaternion cannot hold shear; readers then take the sform.
-    with suppress(HeaderDataError):
+    try:
         header.set_qform(affine, code="scanner", strip_shears=False)
+    except HeaderDataError:  # a quaternion cannot hold shear; readers then take the sform
+        header.set_qform(affine, code="unknown")
     header.set_xyzt_units("mm", "sec")
     return header
 

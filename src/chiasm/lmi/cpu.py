@@ -93,7 +93,7 @@ def _add_entropy(p, span, count, entropy):  # type: ignore[no-untyped-def]
 
 @njit(fastmath=True, nogil=True, cache=True)
 def _joint_entropy(  # type: ignore[no-untyped-def]
-    x, x_used, x_start, y, y_used, y_start, steps, span, count, scratch, column, entropy
+    x, x_used, x_start, y, y_used, y_start, steps, span, count, scratch, entropy
 ):
     """Entropy, in bits, of the joint histograms of ``count`` pairs of patches.
 
@@ -102,20 +102,25 @@ def _joint_entropy(  # type: ignore[no-untyped-def]
     none) and the next row.
     """
     plane, row = steps
+    summed, column, part = scratch
     wide = count + len(span) - 1
     tall = wide + (len(span) - 1) * row
     entropy[:count] = 0
     for a in range(len(x_used)):
+        # Summed bin by bin: hundreds of terms added to one sum would lose the last digits.
+        part[:count] = 0
         for b in range(len(y_used)):
             if not (x_used[a] and y_used[b]):
                 continue
             p, q = x[a][x_start:], y[b][y_start:]
             if plane > 0:
-                _sum_of_products(p, q, plane, span, tall, scratch)
-                _box_sum(scratch, row, span, wide, column)
+                _sum_of_products(p, q, plane, span, tall, summed)
+                _box_sum(summed, row, span, wide, column)
             else:
                 _sum_of_products(p, q, row, span, wide, column)
-            _add_entropy(column, span, count, entropy)
+            _add_entropy(column, span, count, part)
+        for i in range(count):
+            entropy[i] += part[i]
 
 
 @njit(nogil=True, cache=True)
@@ -176,8 +181,8 @@ def _score_tiles(  # type: ignore[no-untyped-def]
         np.empty(bins, np.bool_),
         np.ones(1, np.bool_),
     )
-    values, scratch, column = np.empty((3, lanes), np.float32)
-    hx, hy, hxy, y_varied = np.empty((4, lanes), np.float32)
+    values, hx, hy, hxy, y_varied = np.empty((5, lanes), np.float32)
+    scratch = (np.empty(lanes, np.float32), np.empty(lanes, np.float32), np.empty(lanes, np.float32))
     for t in range(len(tiles)):
         batch, z, top, bottom, left, right = tiles[t]
         corner = (z - halo[0], top - halo[1], left - halo[2])
@@ -190,13 +195,13 @@ def _score_tiles(  # type: ignore[no-untyped-def]
         outer_count = count + 2 * search[1] * row + 2 * search[2]
 
         _fill(source[batch], corner, extent, bandwidth, share, values, x, x_used)
-        _joint_entropy(x, x_used, inner, one, one_used, 0, steps, span, count, scratch, column, hx)
+        _joint_entropy(x, x_used, inner, one, one_used, 0, steps, span, count, scratch, hx)
         _fill(other[batch], corner, extent, bandwidth, 1.0, values, y, y_used)
         for dz in range(2 * search[0] + 1):
             start = dz * plane
             _joint_entropy(
                 one_share, one_used, 0, y, y_used, start, steps, span, outer_count,
-                scratch, column, hy[start:],
+                scratch, hy[start:],
             )  # fmt: skip
             _mark_varied(values[start:], steps, span, outer_count, y_varied[start:])
 
@@ -207,7 +212,7 @@ def _score_tiles(  # type: ignore[no-untyped-def]
                     start = dz * plane + dy * row + dx
                     _joint_entropy(
                         x, x_used, inner, y, y_used, start, steps, span, count,
-                        scratch, column, hxy,
+                        scratch, hxy,
                     )  # fmt: skip
                     into = result[batch, min(offset, result.shape[1] - 1), z]
                     for i in range(top, bottom):

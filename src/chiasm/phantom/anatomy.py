@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from scipy.special import expit, logit
 from torch.nn import functional
 
 BRAIN = ("csf", "grey", "white", "lesion")
@@ -105,34 +106,37 @@ class Template:
         """Of the lattice that spans the field of view at a step, in mm."""
         return tuple(int(n) for n in self.extent // step + 1)  # type: ignore[return-value]
 
-    def points(self, step: float) -> np.ndarray:
-        """Positions of that lattice in mm: (3, I, J, K)."""
-        axes = [o + step * np.arange(n) for o, n in zip(self.origin, self.shape(step), strict=True)]
-        return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+    def axes(self, step: float) -> list[np.ndarray]:
+        """Positions along each axis of that lattice in mm, shaped to broadcast against it."""
+        places = (
+            o + step * np.arange(n) for o, n in zip(self.origin, self.shape(step), strict=True)
+        )
+        return list(np.ix_(*(place.astype(np.float32) for place in places)))
 
 
 def _log_odds(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, 0.01, 0.99)
-    return np.log(p / (1 - p))
+    return logit(np.clip(p, 0.01, 0.99))
 
 
-def _ellipsoid(points: np.ndarray, ellipsoid: tuple) -> np.ndarray:
+def _ellipsoid(axes: list[np.ndarray], ellipsoid: tuple) -> np.ndarray:
     """1 inside, 0 outside, over about 4 mm at the edge."""
-    centre, radii = (np.asarray(part, np.float32).reshape(3, 1, 1, 1) for part in ellipsoid)
-    outside = (np.sqrt((((points - centre) / radii) ** 2).sum(0)) - 1) * radii.min()
-    return 1 / (1 + np.exp(np.clip(outside / 2, -30, 30)))
+    parts = (((x - c) / r) ** 2 for x, c, r in zip(axes, *ellipsoid, strict=True))
+    outside = (np.sqrt(sum(parts, np.float32(0))) - 1) * min(ellipsoid[1])
+    return expit(-outside / 2)
 
 
 def _signed_distance(inside: np.ndarray) -> np.ndarray:
     """Distance to the boundary in voxels, positive inside, smoothed to sub-voxel steps."""
-    distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
-    return ndimage.gaussian_filter(distance.astype(np.float32), 0.7)
+    boundary = inside & ~ndimage.binary_erosion(inside, border_value=1)
+    distance = ndimage.distance_transform_edt(~boundary).astype(np.float32)
+    distance = np.where(inside, distance + 0.5, 0.5 - distance)
+    return ndimage.gaussian_filter(distance, 0.7)
 
 
-def _ventricles(csf: np.ndarray, points: np.ndarray, origin: np.ndarray) -> np.ndarray:
+def _ventricles(csf: np.ndarray, axes: list[np.ndarray], origin: np.ndarray) -> np.ndarray:
     """The lateral ventricles: CSF in their box that hangs together with a seed."""
     inside = csf > 0.5
-    for axis, (low, high) in zip(points, _VENTRICLE_BOX, strict=True):
+    for axis, (low, high) in zip(axes, _VENTRICLE_BOX, strict=True):
         inside &= (axis > low) & (axis < high)
     pieces, _ = ndimage.label(inside)
     seeds = np.asarray(_VENTRICLE_SEEDS) - origin.astype(int)
@@ -155,24 +159,29 @@ def template() -> Template:
     )
     inside = brain > 0
     origin, extent = image.affine[:3, 3], np.array(inside.shape) - 1.0
-    bare = Template(origin, extent, torch.empty(0), *(np.empty(0),) * 3)
-    points = bare.points(1)
+    axes = Template(origin, extent, torch.empty(0), *(np.empty(0),) * 3).axes(1)
     csf = np.clip(1 - grey - white, 0, 1) * inside
 
-    ventricles = _ventricles(csf, points, origin)
+    ventricles = _ventricles(csf, axes, origin)
     to_ventricles = ndimage.distance_transform_edt(~ventricles).astype(np.float32)
-    beside = 1 / (1 + np.exp(np.clip(to_ventricles - 6, -30, 30)))
+    beside = expit(6 - to_ventricles)
     # The thin grey rim of the ventricles is CSF and white matter sharing a voxel, not tissue.
     rim = (grey - ndimage.grey_opening(grey, size=4)) * beside
     white, csf = white + rim * (white > csf), csf + rim * (white <= csf) * inside
 
-    nuclei = np.maximum(_ellipsoid(points, _NUCLEI), _ellipsoid(points, _BRAINSTEM))
+    nuclei = np.maximum(_ellipsoid(axes, _NUCLEI), _ellipsoid(axes, _BRAINSTEM))
     deep = np.maximum(nuclei, beside)
-    cortex = (1 - deep) * (1 - 0.75 * _ellipsoid(points, _CEREBELLUM))
+    cortex = (1 - deep) * (1 - 0.75 * _ellipsoid(axes, _CEREBELLUM))
     outer = ~inside | ((csf > 0.4) & (deep < 0.5))
     maps = np.stack(
-        [_log_odds(white), _log_odds(csf), _signed_distance(~outer), -_signed_distance(inside)]
-        + [deep, cortex]
+        [
+            _log_odds(white),
+            _log_odds(csf),
+            _signed_distance(~outer),
+            -_signed_distance(inside),
+            deep,
+            cortex,
+        ]
     ).astype(np.float32)
 
     coarse = (slice(None, None, _WARP_STEP),) * 3
@@ -180,14 +189,14 @@ def template() -> Template:
     widen = np.stack([slope[coarse] for slope in np.gradient(bulge)])
     widen /= np.sqrt((widen**2).sum(0)).max()
 
-    site = (white > 0.8) & (points[2] > -10)
+    site = (white > 0.8) & (axes[2] > -10)
     odds = np.exp(-to_ventricles[site] / 6) + 0.01
     return Template(
         origin,
         extent,
         torch.from_numpy(maps)[None],
         widen,
-        points[:, site].T,
+        np.argwhere(site) + origin,
         odds / odds.sum(),
     )
 
@@ -200,26 +209,26 @@ class Build:
     ----------
     size : tuple of three floats
         Along left–right, back–front, bottom–top, relative to the template; 0.92 to 1.08.
-    rotation : tuple of three floats
+    rotation_deg : tuple of three floats
         About x, y, z, in degrees; −5 to 5.
-    shift : tuple of three floats
+    shift_mm : tuple of three floats
         In mm; −4 to 4.
-    ventricle_growth : float
+    ventricle_growth_mm : float
         How far the ventricles' walls are pushed out, in mm; −1.5 to 4.
-    cortical_thickness, sulcal_width, sulcal_depth : float
+    cortical_thickness_mm, sulcal_width_mm, sulcal_depth_mm : float
         In mm.
-    mask_shift : float
+    mask_shift_mm : float
         How far the brain mask lies outside the template's, in mm.
     """
 
     size: tuple[float, ...]
-    rotation: tuple[float, ...]
-    shift: tuple[float, ...]
-    ventricle_growth: float
-    cortical_thickness: float
-    sulcal_width: float
-    sulcal_depth: float
-    mask_shift: float
+    rotation_deg: tuple[float, ...]
+    shift_mm: tuple[float, ...]
+    ventricle_growth_mm: float
+    cortical_thickness_mm: float
+    sulcal_width_mm: float
+    sulcal_depth_mm: float
+    mask_shift_mm: float
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Build:
@@ -227,13 +236,13 @@ class Build:
         size = rng.uniform(0.94, 1.05) * rng.uniform(0.98, 1.02, 3)
         return cls(
             size=tuple(size.tolist()),
-            rotation=tuple(rng.uniform(-5, 5, 3).tolist()),
-            shift=tuple(rng.uniform(-4, 4, 3).tolist()),
-            ventricle_growth=rng.uniform(-1.5, 4.0),
-            cortical_thickness=rng.uniform(2.0, 2.8),
-            sulcal_width=rng.uniform(0.8, 2.2),
-            sulcal_depth=rng.uniform(11.0, 16.0),
-            mask_shift=rng.uniform(-1.0, 1.0),
+            rotation_deg=tuple(rng.uniform(-5, 5, 3).tolist()),
+            shift_mm=tuple(rng.uniform(-4, 4, 3).tolist()),
+            ventricle_growth_mm=rng.uniform(-1.5, 4.0),
+            cortical_thickness_mm=rng.uniform(2.0, 2.8),
+            sulcal_width_mm=rng.uniform(0.8, 2.2),
+            sulcal_depth_mm=rng.uniform(11.0, 16.0),
+            mask_shift_mm=rng.uniform(-1.0, 1.0),
         )
 
 
@@ -279,7 +288,8 @@ def _folds(rng: np.random.Generator) -> torch.Tensor:
     and one of the scale of a voxel (zero mean, unit variance).
     """
     known = template()
-    shape, points = known.shape(_FOLD_STEP), known.points(_FOLD_STEP)
+    shape = known.shape(_FOLD_STEP)
+    points = np.stack(np.broadcast_arrays(*known.axes(_FOLD_STEP)))
     pattern = smooth_noise(rng, shape, 3.8 / _FOLD_STEP, band=True)
     x, y, z = _HEMISPHERE
     centre = np.stack([x * np.tanh(points[0] / 6), *(np.full_like(points[0], c) for c in (y, z))])
@@ -298,7 +308,7 @@ def _folds(rng: np.random.Generator) -> torch.Tensor:
 
 
 def _normalised(offset: np.ndarray, extent: np.ndarray) -> torch.Tensor:
-    """Millimetres from the first voxel, (3, …), as `_sample` wants them: (1, …, 3), last axis first."""
+    """Millimetres from the first voxel, (3, …), as `_sample` wants them: (1, …, 3)."""
     unit = 2 * offset / extent.reshape(3, 1, 1, 1) - 1
     return torch.from_numpy(np.moveaxis(unit[::-1], 0, -1).astype(np.float32).copy())[None]
 
@@ -394,9 +404,9 @@ class _Place:
         axes = [np.linspace(a, a + b, n) for a, b, n in zip(start, length, nodes, strict=True)]
         points = np.stack(np.meshgrid(*axes, indexing="ij"))
         middle = (known.origin + known.extent / 2).reshape(3, 1, 1, 1)
-        turn = Rotation.from_euler("xyz", build.rotation, degrees=True).inv().as_matrix()
+        turn = Rotation.from_euler("xyz", build.rotation_deg, degrees=True).inv().as_matrix()
         inverse = turn / np.reshape(build.size, (3, 1))
-        shift = np.reshape(build.shift, (3, 1, 1, 1))
+        shift = np.reshape(build.shift_mm, (3, 1, 1, 1))
         points = middle + np.tensordot(inverse, points - middle - shift, axes=1)
         offset = points - known.origin.reshape(3, 1, 1, 1)
         offset = offset + _sample(self.warp, _normalised(offset, known.extent)).numpy()
@@ -422,9 +432,9 @@ def _tissues(
     """Fractions of CSF, grey and white matter that sum to 1, the hull not yet applied."""
     log_white, log_csf, depth, _, deep, cortex = known
     sheet, wide, other, _ = folds
-    thickness = build.cortical_thickness + 0.3 * wide
-    half_width = build.sulcal_width / 2 + 0.3 * other
-    reach = build.sulcal_depth + 4 * wide
+    thickness = build.cortical_thickness_mm + 0.3 * wide
+    half_width = build.sulcal_width_mm / 2 + 0.3 * other
+    reach = build.sulcal_depth_mm + 4 * wide
     # Distance from CSF: the outer surface, or a sulcal sheet as deep as sulci go.
     distance = np.minimum(depth - 0.3, np.maximum(np.abs(sheet) - half_width, depth - reach))
     distance = np.clip(distance, -3, 6)
@@ -434,9 +444,9 @@ def _tissues(
     csf = _edge(csf_score, step, step)
     white = (1 - csf) * _edge(white_score, step, step + 0.8)
 
-    # Deep down, nuclei and tracts blend as in the template; the ventricles are as sharp as elsewhere.
-    p_white = 1 / (1 + np.exp(-log_white))
-    p_grey = np.clip(1 - p_white - 1 / (1 + np.exp(-log_csf)), 0.01, 1)
+    # Deep down, nuclei and tracts blend as in the template; only the ventricles are sharp.
+    p_white = expit(log_white)
+    p_grey = np.clip(1 - p_white - expit(log_csf), 0.01, 1)
     ratio = (p_grey / p_white) ** 1.5
     deep_csf = _edge(log_csf, step, step)
     csf += deep * (deep_csf - csf)
@@ -448,9 +458,7 @@ def _average(fine: np.ndarray, factor: int) -> np.ndarray:
     """Means over cubes of ``factor`` voxels along the last three axes."""
     if factor == 1:
         return fine
-    *rest, i, j, k = fine.shape
-    cubes = fine.reshape(*rest, i // factor, factor, j // factor, factor, k // factor, factor)
-    return cubes.mean(axis=(-5, -3, -1))
+    return functional.avg_pool3d(torch.from_numpy(fine)[None], factor)[0].numpy()
 
 
 def _layers(rng: np.random.Generator, outside: np.ndarray, wide: np.ndarray, step: float) -> dict:
@@ -487,7 +495,7 @@ def build_anatomy(
     known = template()
     rng = stream(seed, "anatomy")
     build = Build.draw(rng)
-    warp = torch.from_numpy(displacement(rng, build.ventricle_growth))[None]
+    warp = torch.from_numpy(displacement(rng, build.ventricle_growth_mm))[None]
     place = _Place(build, warp)
     folds = _folds(stream(seed, "folds"))
 
@@ -495,7 +503,7 @@ def build_anatomy(
     start = known.origin + (known.extent - (count - 1) * spacing) / 2
     rough = np.ceil((count - 1) * spacing / _WARP_STEP).astype(int) + 1
     hull = _sample(known.maps[:, 3:4], place(start, _WARP_STEP, rough))[0].numpy()
-    near = np.argwhere(hull < (30 if head else 6)) * _WARP_STEP / spacing
+    near = np.argwhere(hull < (30 if head else 4)) * _WARP_STEP / spacing
     low = np.maximum(np.floor(near.min(0)) - 1, 0).astype(int)
     high = np.minimum(np.ceil(near.max(0)) + 2, count).astype(int)
 
@@ -513,7 +521,7 @@ def build_anatomy(
         inside = _sample(drawn.distance, where)[0].numpy() + 0.6 * fine
         brain[3] = white * np.clip(0.5 + inside / step, 0, 1)
         brain[2] = white - brain[3]
-    outside = maps[3] - build.mask_shift - 0.4 * wide
+    outside = maps[3] - build.mask_shift_mm - 0.4 * wide
     fractions = _average(np.stack(brain) * np.clip(0.5 - outside / step, 0, 1), factor)
     mask = fractions.sum(0) > 0.5
     labels = np.where(mask, fractions.argmax(0) + 1, 0).astype(np.int16)
@@ -521,8 +529,9 @@ def build_anatomy(
     around = np.zeros((len(HEAD), *mask.shape), np.float32)
     if head:
         layers = _layers(stream(seed, "head"), outside, wide, step)
-        fractions[0] += _average(layers["csf"], factor)
-        around = np.stack([_average(layers[tissue], factor) for tissue in HEAD])
+        around = _average(np.stack([layers[tissue] for tissue in ("csf", *HEAD)]), factor)
+        fractions[0] += around[0]
+        around = around[1:]
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = start
     return Anatomy(
@@ -532,7 +541,7 @@ def build_anatomy(
         fractions=np.concatenate([fractions, around]),
         mask=mask,
         labels=labels,
-        texture=_average(fine, factor),
+        texture=_average(fine[None], factor)[0],
         volumes=dict(zip(BRAIN, millilitres.tolist(), strict=True)),
         build=build,
         lesion_count=lesion_count,

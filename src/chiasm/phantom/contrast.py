@@ -181,7 +181,7 @@ class Biology:
         field = float(rng.choice(field_strengths))
         tissues = {}
         for name, tissue in PROPERTIES[field].items():
-            pd, t1, t2 = 1 + rng.uniform(-1, 1, 3) * (0.015, 0.05, 0.05)
+            pd, t1, t2 = (1 + rng.uniform(-1, 1, 3) * (0.015, 0.05, 0.05)).tolist()
             tissues[name] = Tissue(tissue.pd * pd, tissue.t1 * t1, tissue.t2 * t2)
         return cls(field, tissues, float(rng.uniform()))
 

@@ -193,9 +193,7 @@ def subject(seed: int, settings: Settings | None = None) -> Subject:
     if seed < 0:
         raise UsageError(explain("--seed", seed, "is negative", "a whole number of at least 0"))
     settings = settings or Settings()
-    anatomy = build_anatomy(
-        seed, settings.spacing, lesions=settings.lesions, head=settings.head
-    )
+    anatomy = build_anatomy(seed, settings.spacing, lesions=settings.lesions, head=settings.head)
     biology = Biology.draw(stream(seed, "tissues"), settings.field_strengths)
     scans = {
         name: _scan(anatomy, biology, settings, name, stream(seed, name))

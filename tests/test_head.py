@@ -1,0 +1,143 @@
+"""Heads of known shape: found whole, alone, in every kind of surroundings."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from chiasm.head import background_value, head_mask, looks_unstripped
+from chiasm.volume import Volume
+
+SHAPE = (48, 56, 40)
+
+
+def ellipsoid(radii, shape=SHAPE, centre=None):
+    centre = (np.array(shape) - 1) / 2 if centre is None else centre
+    index = np.indices(shape).T - centre
+    return ((index / radii) ** 2).sum(axis=-1).T <= 1
+
+
+def tissue(shape=SHAPE, seed=0):
+    """Smooth intensities of 200 … 800."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2)
+    return 500 + 300 * np.clip(noise / (3 * noise.std()), -1, 1)
+
+
+def rician(signal, sigma, seed=1):
+    real, imaginary = np.random.default_rng(seed).normal(0, sigma, (2, *signal.shape))
+    return np.hypot(signal + real, imaginary)
+
+
+def dice(one, other):
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
+
+
+HEAD = ellipsoid((18, 22, 15))
+
+
+@pytest.mark.parametrize("background", [0.0, -7.0, 1000.0])
+def test_whatever_differs_from_a_flat_background_is_head(background):
+    array = np.where(HEAD, tissue(), background)
+    array[22:26, 26:30, 18:22] = background  # a hole
+    array[2:5, 2:5, 2:5] = 400  # something detached
+    array[1, 50, 30] = 400
+    volume = Volume(array, np.eye(4))
+    np.testing.assert_array_equal(head_mask(volume), HEAD)
+    assert background_value(volume) == background
+
+
+def test_a_head_that_is_cut_by_the_border_is_found():
+    cut = ellipsoid((18, 22, 30))
+    array = np.where(cut, tissue(), 3)
+    np.testing.assert_array_equal(head_mask(Volume(array, np.eye(4))), cut)
+
+
+@pytest.mark.parametrize("sigma", [5, 20])
+def test_a_head_in_noise_is_found(sigma):
+    signal = np.where(HEAD, tissue(), 0)
+    signal[ellipsoid((6, 4, 4))] = 0  # dark ventricles belong to it
+    volume = Volume(rician(signal, sigma), np.eye(4))
+    mask = head_mask(volume)
+    assert dice(mask, HEAD) > 0.97
+    assert mask[ellipsoid((6, 4, 4))].all()
+    # the median of a Rayleigh distribution is σ √(2 ln 2)
+    assert background_value(volume) == pytest.approx(sigma * np.sqrt(2 * np.log(2)), rel=0.1)
+
+
+def test_skull_that_is_dark_belongs_to_the_head():
+    signal = np.where(HEAD, tissue(), 0)
+    signal[ellipsoid((16, 20, 13)) & ~ellipsoid((14, 18, 11))] = 10
+    mask = head_mask(Volume(rician(signal, 10), np.eye(4)))
+    assert dice(mask, HEAD) > 0.95
+
+
+def test_padding_around_a_noisy_scan_is_not_taken_for_its_background():
+    scan = rician(np.where(HEAD, tissue(), 0), 15)
+    padded = np.pad(scan, ((9, 20), (12, 6), (5, 7)), constant_values=1)
+    truth = np.pad(HEAD, ((9, 20), (12, 6), (5, 7)))
+    assert dice(head_mask(Volume(padded, np.eye(4))), truth) > 0.97
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("noise", [0, 15])
+def test_a_single_slice_is_searched_in_its_plane(axis, noise):
+    middle = SHAPE[axis] // 2
+    array = np.take(np.where(HEAD, tissue(), 0), [middle], axis=axis)
+    truth = np.take(HEAD, [middle], axis=axis)
+    array[np.take(ellipsoid((4, 4, 4)), [middle], axis=axis)] = 0  # a hole
+    array = rician(array, noise) if noise else array
+    mask = head_mask(Volume(array, np.eye(4)))
+    assert mask.shape == array.shape
+    assert dice(mask, truth) > (0.96 if noise else 0.999)
+
+
+def test_a_head_in_a_ct_is_what_is_no_air():
+    array = np.where(HEAD, 0.2 * tissue() - 50, -1000.0)
+    array[ellipsoid((20, 24, 17)) & ~HEAD] = -100  # fat
+    array[:3] = -1024  # outside the scanner's field of view
+    array[:, 54:] = -300  # the table
+    volume = Volume(array, np.eye(4), modality="CT")
+    np.testing.assert_array_equal(head_mask(volume), ellipsoid((20, 24, 17)))
+
+
+def test_an_image_without_a_head_has_an_empty_mask():
+    assert not head_mask(Volume(np.full(SHAPE, 5.0), np.eye(4))).any()
+
+
+# Half axes in mm of a large brain with its CSF (1.8 L, 198 cm²), and of a small adult head with
+# scalp (2.8 L, 240 cm²).
+BRAIN, SMALL_HEAD = (70, 90, 69), (80, 97, 86)
+AFFINES = {
+    "RAS": nib.affines.from_matvec(np.diag([2.0, 2, 4]), [0, 0, 0]),
+    "coronal, left-handed": nib.affines.from_matvec([[-2, 0, 0], [0, 0, 4], [0, 2, 0]], [0, 0, 0]),
+    "oblique": nib.affines.from_matvec(
+        nib.eulerangles.euler2mat(0.2, 0.1, -0.2) @ np.diag([2, 2, 4]), [9, 9, 9]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AFFINES)
+@pytest.mark.parametrize(("radii", "expected"), [(BRAIN, False), (SMALL_HEAD, True)])
+def test_a_head_too_large_for_a_brain_is_said_to_be_unstripped(name, radii, expected):
+    affine = AFFINES[name]
+    permuted = name.startswith("coronal")
+    radii = np.array(radii)[[0, 2, 1]] if permuted else np.array(radii)
+    shape = (100, 110, 60)
+    mask = ellipsoid(radii / [2, 2, 4], shape)
+    volume = Volume(np.where(mask, tissue(shape), 0), affine)
+    assert looks_unstripped(volume) is expected
+    assert looks_unstripped(volume, mask) is expected
+
+
+@pytest.mark.parametrize(("radii", "expected"), [(BRAIN, False), (SMALL_HEAD, True)])
+def test_one_axial_slice_tells_by_its_area(radii, expected):
+    mask = ellipsoid((*radii[:2], 9), (181, 217, 1))
+    volume = Volume(np.where(mask, tissue((181, 217, 1)), 0), np.diag([-1.0, -1, 5, 1]))
+    assert looks_unstripped(volume) is expected
+
+
+def test_a_brain_mask_given_for_an_unstripped_head_decides():
+    mask = ellipsoid(np.array(SMALL_HEAD) / [2, 2, 4], (100, 110, 60))
+    volume = Volume(np.where(mask, tissue((100, 110, 60)), 0), AFFINES["RAS"])
+    brain = ellipsoid(np.array(BRAIN) / [2, 2, 4], (100, 110, 60))
+    assert not looks_unstripped(volume, brain)
