@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from chiasm.cli import evaluate, info, phantom, run, segment, train, translate
+from chiasm.cli import demo, evaluate, info, phantom, run, segment, train, translate
 from chiasm.errors import ChiasmError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (translate, segment, run, evaluate, phantom, train, info):
+for module in (translate, segment, run, evaluate, phantom, train, info, demo):
     app.command(module.__name__.rsplit(".", 1)[-1])(module.command)
 
 

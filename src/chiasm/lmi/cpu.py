@@ -182,7 +182,11 @@ def _score_tiles(  # type: ignore[no-untyped-def]
         np.ones(1, np.bool_),
     )
     values, hx, hy, hxy, y_varied = np.empty((5, lanes), np.float32)
-    scratch = (np.empty(lanes, np.float32), np.empty(lanes, np.float32), np.empty(lanes, np.float32))
+    scratch = (
+        np.empty(lanes, np.float32),
+        np.empty(lanes, np.float32),
+        np.empty(lanes, np.float32),
+    )
     for t in range(len(tiles)):
         batch, z, top, bottom, left, right = tiles[t]
         corner = (z - halo[0], top - halo[1], left - halo[2])

@@ -269,7 +269,7 @@ def displacement(rng: np.random.Generator, ventricle_growth: float) -> np.ndarra
     known = template()
     shape = known.shape(_WARP_STEP)
     velocity = ventricle_growth * known.ventricles
-    for sigma, strength in ((18.0, 3.0), (8.0, 1.0)):
+    for sigma, strength in ((18.0, 2.2), (8.0, 0.9)):
         for axis in range(3):
             velocity[axis] += strength * smooth_noise(rng, shape, sigma / _WARP_STEP)
     steps = torch.from_numpy(velocity.astype(np.float32) / _WARP_STEP)[None]
@@ -299,6 +299,8 @@ def _folds(rng: np.random.Generator) -> torch.Tensor:
     where = centre + offset * (45 + 0.35 * (radius - 45)) / radius
     place = _normalised(where - known.origin.reshape(3, 1, 1, 1), known.extent)
     sheets = _sample(torch.from_numpy(pattern)[None, None], place)[0].numpy()
+    # Sheets end, as surfaces of no height do, before they crowd at the centre.
+    sheets += 3 * np.clip((34 - radius) / 12, 0, 1)
     sheets = ndimage.gaussian_filter(sheets, 0.8)
     slope = np.sqrt(sum(part**2 for part in np.gradient(sheets, _FOLD_STEP)))
     fields = [np.clip(sheets / np.maximum(slope, 0.12), -8, 8)]
@@ -438,7 +440,7 @@ def _tissues(
     # Distance from CSF: the outer surface, or a sulcal sheet as deep as sulci go.
     distance = np.minimum(depth - 0.3, np.maximum(np.abs(sheet) - half_width, depth - reach))
     distance = np.clip(distance, -3, 6)
-    white_score = 0.8 * log_white + 0.3 + 1.5 * (distance - thickness) * cortex
+    white_score = 0.8 * log_white + 0.7 + 1.5 * (distance - thickness) * cortex
     csf_score = 0.4 * np.maximum(log_csf, -3) - 4 * np.clip(distance, -1, 1) * cortex
     csf_score -= np.maximum(log_white - 1, 0) * cortex
     csf = _edge(csf_score, step, step)
