@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from chiasm import files
+from chiasm.head import head_mask
 from chiasm.volume import LabelVolume, Volume
 
 
@@ -24,8 +27,10 @@ class Row:
     panels: Mapping[str, Volume | LabelVolume]
 
 
-def slice_picture(image: Volume | LabelVolume, index: int, shown: tuple[float, float]) -> bytes:
-    """One axial slice as PNG bytes, radiological display (patient's right on the left).
+def slice_picture(
+    image: Volume | LabelVolume, index: int, shown: tuple[float, float]
+) -> Image.Image:
+    """One axial slice as a picture, radiological display (patient's right on the left).
 
     Parameters
     ----------
@@ -36,8 +41,6 @@ def slice_picture(image: Volume | LabelVolume, index: int, shown: tuple[float, f
     shown : (float, float)
         Intensities drawn black and white; not used for labels.
     """
-    from PIL import Image
-
     array = np.flip(_turned(image)[:, :, index].T, axis=(0, 1))
     if isinstance(image, LabelVolume):
         colours = np.zeros((*array.shape, 3), np.uint8)
@@ -51,9 +54,7 @@ def slice_picture(image: Volume | LabelVolume, index: int, shown: tuple[float, f
     step = dict(zip(_axes(image), image.spacing, strict=True))
     finest = min(step["R"], step["A"])
     size = [round(n * step[axis] / finest) for n, axis in zip(array.shape[::-1], "RA", strict=True)]
-    buffer = io.BytesIO()
-    picture.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")
-    return buffer.getvalue()
+    return picture.resize(size, Image.Resampling.NEAREST)
 
 
 def _axes(image: Volume | LabelVolume) -> str:
@@ -61,16 +62,12 @@ def _axes(image: Volume | LabelVolume) -> str:
 
 
 def _turned(image: Volume | LabelVolume) -> np.ndarray:
-    import nibabel as nib
-
     orientation = nib.orientations.io_orientation(image.affine)
     return nib.orientations.apply_orientation(image.array, orientation)
 
 
 def best_slice(image: Volume) -> int:
     """The axial slice that shows most of the head."""
-    from chiasm.head import head_mask
-
     mask = head_mask(image)
     return int(_turned(image.with_array(mask)).sum(axis=(0, 1)).argmax())
 
@@ -108,7 +105,7 @@ def write_page(
         {
             "title": row.title,
             "panels": [
-                (name, base64.b64encode(_picture(name, panel, _index(row))).decode())
+                (name, _embedded(panel_picture(name, panel, _index(row))))
                 for name, panel in row.panels.items()
             ],
         }
@@ -125,7 +122,14 @@ def _index(row: Row) -> int:
     return best_slice(first)
 
 
-def _picture(name: str, panel: Volume | LabelVolume, index: int) -> bytes:
+def _embedded(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def panel_picture(name: str, panel: Volume | LabelVolume, index: int) -> Image.Image:
+    """One slice, windowed as the panel's title asks for; see `write_page`."""
     if isinstance(panel, LabelVolume):
         return slice_picture(panel, index, (0, 1))
     values = panel.array[panel.array != panel.array.min()]

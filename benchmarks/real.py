@@ -1,0 +1,146 @@
+"""Translators on real scans: agreement with the real T1's segmentation, and image scores.
+
+    python benchmarks/real.py --data DIR
+
+DIR holds ``open_ms/mni_1mm/patient07`` (T1, T2, FLAIR), ``spm12_templates`` (T1, PD) and
+``itk_slices`` (BrainT1Slice.png, BrainProtonDensitySlice.png); what is not there is left out and
+said so. No set has expert tissue labels beside two modalities, so the reference is the shipped
+segmenter's result on the real T1: Dice is agreement, not accuracy.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from chiasm import api, files
+from chiasm.head import head_mask
+from chiasm.segmenters import Segmenter
+from chiasm.volume import LabelVolume, Volume
+from harness import Case, judge, save, show, summarise
+
+COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
+COLUMNS += ("seconds_per_slice",)
+
+
+def _volume(path: Path, modality: str) -> Volume:
+    return files.read(path, modality=modality, spacing=1.0 if path.suffix == ".png" else None)
+
+
+def _slice_brain(real: Volume) -> np.ndarray:
+    """A rough brain of a whole-head slice: what the scalp's rim encloses, eroded away from it."""
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
+    plane = real.array[:, :, 0]
+    tissue = ndimage.binary_opening(plane > threshold_otsu(plane) * 0.7, iterations=4)
+    parts, _ = ndimage.label(tissue)
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    brain = ndimage.binary_fill_holes(ndimage.binary_closing(largest, iterations=6))
+    return brain[:, :, None]
+
+
+def sets(data: Path) -> Iterator[tuple[str, Volume, Volume, np.ndarray]]:
+    """(subject, source, real T1, brain mask) of every set that is there."""
+    patient = data / "open_ms" / "mni_1mm" / "patient07"
+    if patient.is_dir():
+        real = _volume(patient / "T1.nii.gz", "T1")
+        mask = head_mask(real)
+        for name in ("T2", "FLAIR"):
+            yield "open_ms patient07", _volume(patient / f"{name}.nii.gz", name), real, mask
+    else:
+        print(f"left out, not there: {patient}")
+    templates = data / "spm12_templates"
+    if templates.is_dir():
+        real = _volume(templates / "T1.nii.gz", "T1")
+        priors = [files.read(templates / f"{name}.nii.gz") for name in ("grey", "white", "csf")]
+        mask = sum(prior.array for prior in priors) > 0.5
+        yield "spm12 template", _volume(templates / "PD.nii.gz", "PD"), real, mask
+    else:
+        print(f"left out, not there: {templates}")
+    slices = data / "itk_slices"
+    if slices.is_dir():
+        real = _volume(slices / "BrainT1Slice.png", "T1")
+        source = _volume(slices / "BrainProtonDensitySlice.png", "PD")
+        yield "itk slice", source, real, _slice_brain(real)
+    else:
+        print(f"left out, not there: {slices}")
+
+
+def cases(data: Path, segmenter: Segmenter) -> Iterator[Case]:
+    """The same as cases whose reference is the segmentation of the real T1."""
+    for subject, source, real, mask in sets(data):
+        truth: LabelVolume = segmenter.segment(real, mask).labels
+        yield Case(subject, source, real, truth, mask)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--regression", default="brain-t1")
+    parser.add_argument("--diffusion", default="brain-t1-lmi")
+    parser.add_argument("--segmenter", default="brain-t1-tissue")
+    parser.add_argument("--model", action="append", default=[], help="more models, NAME=FOLDER")
+    parser.add_argument("--pictures", type=Path, help="also write source | translated | real here")
+    parser.add_argument("--save", default="real")
+    chosen = parser.parse_args()
+
+    translators = {
+        "none": api.load_translator(chosen.regression, "none"),
+        "histogram": api.load_translator(chosen.regression, "histogram"),
+        "regression": api.load_translator(chosen.regression),
+    }
+    if chosen.diffusion:
+        translators["sdedit 0.5"] = api.load_translator(chosen.diffusion, "sdedit", edit_from=0.5)
+        translators["lmi-diffusion corrected"] = api.load_translator(chosen.diffusion)
+    for pair in chosen.model:
+        name, _, folder = pair.partition("=")
+        translators[name] = api.load_translator(Path(folder))
+    segmenter = api.load_segmenter(chosen.segmenter)
+
+    rows, lines = [], []
+    for case in cases(chosen.data, segmenter):
+        own = [
+            judge(case, name, lambda v, m, t=translator: t.translate(v, m).volume, segmenter)
+            for name, translator in translators.items()
+        ]
+        own.append(judge(case, "real T1w", None, segmenter))
+        rows += own
+        for line in summarise(own, ceiling="real T1w", floor="none"):
+            lines.append(line | {"pair": f"{case.subject}, {case.pair}"})
+        if chosen.pictures:
+            picture(case, translators["regression"], segmenter, chosen.pictures)
+    show("Real scans: agreement with the real T1's segmentation", lines, COLUMNS)
+    settings = {key: str(value) for key, value in vars(chosen).items() if key != "data"}
+    save(chosen.save, settings, lines, rows)
+
+
+def picture(case: Case, translator, segmenter: Segmenter, folder: Path) -> None:
+    """One PNG: source, translated, real T1, and both segmentations, on the fullest slice."""
+    from PIL import Image
+
+    from chiasm.report.page import best_slice, panel_picture
+
+    image = translator.translate(case.source, case.mask).volume
+    labels = segmenter.segment(image, case.mask).labels
+    masked = [
+        one.with_array(np.where(case.mask, one.array, 0)) for one in (case.source, image, case.real)
+    ]
+    index = best_slice(case.real.with_array(case.mask.astype(np.float32)))
+    panels = [panel_picture("", panel, index) for panel in (*masked, labels, case.truth)]
+    height = max(panel.height for panel in panels)
+    strip = Image.new("RGB", (sum(panel.width for panel in panels), height))
+    left = 0
+    for panel in panels:
+        strip.paste(panel, (left, 0))
+        left += panel.width
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{case.subject}_{case.source.modality}".replace(" ", "_")
+    strip.save(folder / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
