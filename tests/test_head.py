@@ -66,10 +66,12 @@ def test_a_head_in_noise_is_found(sigma):
     assert background_value(volume) == pytest.approx(sigma * np.sqrt(2 * np.log(2)), rel=0.1)
 
 
-def test_skull_that_is_dark_belongs_to_the_head():
-    signal = np.where(HEAD, tissue(), 0)
-    signal[ellipsoid((17, 21, 14)) & ~ellipsoid((13, 17, 10))] = 10  # inside a thin scalp
-    assert_covers(head_mask(Volume(rician(signal, 10), np.eye(4))), HEAD)
+def test_a_scalp_that_is_smaller_than_the_brain_belongs_to_the_head():
+    shape = (96, 104, 88)
+    head = ellipsoid((44, 48, 40), shape)
+    signal = np.where(head, tissue(shape), 0)
+    signal[ellipsoid((41, 45, 37), shape) & ~ellipsoid((34, 38, 30), shape)] = 10  # the skull
+    assert_covers(head_mask(Volume(rician(signal, 10), np.eye(4))), head)
 
 
 def test_padding_around_a_noisy_scan_is_not_taken_for_its_background():

@@ -121,6 +121,16 @@ class Prepared:
         }
 
 
+def _box(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and one past the last voxel of the head along each axis; all of it if it is empty."""
+    box = []
+    for axis, length in enumerate(mask.shape):
+        others = tuple(k for k in range(mask.ndim) if k != axis)
+        inside = np.flatnonzero(mask.any(axis=others))
+        box.append((int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, length))
+    return box
+
+
 def prepare(
     volume: Volume,
     settings: GridSettings,
@@ -129,7 +139,7 @@ def prepare(
     divisible_by: int = 1,
     mask: np.ndarray | None = None,
 ) -> Prepared:
-    """Lay a volume on the lattice that ``settings`` asks for, intensities in [0, 1].
+    """Lay a volume's head on the lattice that ``settings`` asks for, intensities in [0, 1].
 
     Parameters
     ----------
@@ -159,6 +169,7 @@ def prepare(
         orientation=settings.orientation,
         divisible_by=divisible_by,
         slice_axis=None if context.kind == "3d" else settings.slice_axis,
+        crop=_box(mask),
     )
     intensity = policy_for(volume.modality).fit(volume, mask)
     return Prepared(volume, mask, intensity, grid, context)

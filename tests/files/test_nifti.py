@@ -198,6 +198,7 @@ BAD = {
     "empty": (lambda d: save(d / "a.nii.gz", np.zeros(SHAPE)), "empty (all zero)"),
     "constant": (lambda d: save(d / "a.nii.gz", np.full(SHAPE, 7.0)), "constant (all 7)"),
     "NaN": (lambda d: save(d / "a.nii.gz", scan(one=np.nan)), "NaN"),
+    "too large": (lambda d: save(d / "a.nii.gz", scan().astype(float) * 1e300), "Inf"),
     "Inf": (lambda d: save(d / "a.nii.gz", scan(one=np.inf)), "Inf"),
     "zero spacing": (lambda d: patched(d / "a.nii", PIXDIM + 4, "<f", 0), "0×1×1"),
     "negative spacing": (lambda d: patched(d / "a.nii", PIXDIM + 12, "<f", -2), "1×1×-2"),

@@ -240,7 +240,8 @@ def read(
     name = modality_name(modality) if modality else modality_from_filename(path.name)
     array, affine = _read_array(path, spacing, argument)
     try:
-        volume = Volume(array, affine, modality=name)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+            volume = Volume(array, affine, modality=name)
     except CaseError as error:
         raise CaseError(f"{argument} {path}: {error}") from None
     low, high = volume.array.min(), volume.array.max()

@@ -174,19 +174,15 @@ def _score_tiles(  # type: ignore[no-untyped-def]
     """Write the scores of the pixels of some tiles into ``result``; see `Corrected`."""
     halo = (patch[0] + search[0], patch[1] + search[1], patch[2] + search[2])
     share = np.float32(1 / len(span) ** (3 if patch[0] else 2))
-    x, y = np.empty((bins, lanes), np.float32), np.empty((bins, lanes), np.float32)
-    one, one_share = np.ones((1, lanes), np.float32), np.full((1, lanes), share)
-    x_used, y_used, one_used = (
-        np.empty(bins, np.bool_),
-        np.empty(bins, np.bool_),
-        np.ones(1, np.bool_),
-    )
-    values, hx, hy, hxy, y_varied = np.empty((5, lanes), np.float32)
-    scratch = (
-        np.empty(lanes, np.float32),
-        np.empty(lanes, np.float32),
-        np.empty(lanes, np.float32),
-    )
+    x, x_used = np.empty((bins, lanes), np.float32), np.empty(bins, np.bool_)
+    y, y_used = np.empty((bins, lanes), np.float32), np.empty(bins, np.bool_)
+    # Marginal entropies are joint ones with an image of one bin.
+    one, one_used = np.ones((1, lanes), np.float32), np.ones(1, np.bool_)
+    one_share = one * share
+    hx, hy, hxy = np.empty_like(one[0]), np.empty_like(one[0]), np.empty_like(one[0])
+    values, y_varied = np.empty_like(one[0]), np.empty_like(one[0])
+    scratch = (np.empty_like(one[0]), np.empty_like(one[0]), np.empty_like(one[0]))
+    origin = np.intp(0)
     for t in range(len(tiles)):
         batch, z, top, bottom, left, right = tiles[t]
         corner = (z - halo[0], top - halo[1], left - halo[2])
@@ -199,12 +195,12 @@ def _score_tiles(  # type: ignore[no-untyped-def]
         outer_count = count + 2 * search[1] * row + 2 * search[2]
 
         _fill(source[batch], corner, extent, bandwidth, share, values, x, x_used)
-        _joint_entropy(x, x_used, inner, one, one_used, 0, steps, span, count, scratch, hx)
-        _fill(other[batch], corner, extent, bandwidth, 1.0, values, y, y_used)
+        _joint_entropy(x, x_used, inner, one, one_used, origin, steps, span, count, scratch, hx)
+        _fill(other[batch], corner, extent, bandwidth, one[0, 0], values, y, y_used)
         for dz in range(2 * search[0] + 1):
             start = dz * plane
             _joint_entropy(
-                one_share, one_used, 0, y, y_used, start, steps, span, outer_count,
+                one_share, one_used, origin, y, y_used, start, steps, span, outer_count,
                 scratch, hy[start:],
             )  # fmt: skip
             _mark_varied(values[start:], steps, span, outer_count, y_varied[start:])

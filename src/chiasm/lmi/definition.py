@@ -113,18 +113,19 @@ def _patches(images: Tensor, size: int) -> Tensor:
     return images
 
 
-def _padded(images: Tensor, width: int, mode: str) -> Tensor:
+def padded(images: Tensor, width: int, mode: str) -> Tensor:
+    """(B, *spatial) images with ``width`` more pixels at every side; modes of `functional.pad`."""
     widths = [width] * 2 * (images.ndim - 1)
     return functional.pad(images[:, None], widths, mode=mode)[:, 0]
 
 
-def _mosaic(images: Tensor) -> Tensor:
+def mosaic(images: Tensor) -> Tensor:
     """(B, H, W) → (B, 3H + 2, 3W + 2): every pixel's zero-padded 3×3 patch as a block."""
     size = PUBLISHED_SIZE
     batch, height, width = images.shape
-    patches = _patches(_padded(images, size // 2, "constant"), size)
+    patches = _patches(padded(images, size // 2, "constant"), size)
     blocks = patches.transpose(2, 3).reshape(batch, size * height, size * width)
-    return _padded(blocks, size // 2, "constant")
+    return padded(blocks, size // 2, "constant")
 
 
 class Definition:
@@ -149,15 +150,15 @@ class Definition:
         self.dtype = torch.float64 if source.device.type == "cpu" else torch.float32
         size = settings.patch_size
         mode = "constant" if self.published else "replicate"
-        self.source = _patches(_padded(source, size // 2, mode), size)
+        self.source = _patches(padded(source, size // 2, mode), size)
 
     def __call__(self, other: Tensor, every_offset: bool) -> Tensor:
         """Scores (B, 1, *spatial): the best; or (B, offsets, *spatial): those of all offsets."""
         size, search = self.settings.patch_size, self.settings.search_size
         if self.published:
-            others = _patches(_mosaic(other), size)
+            others = _patches(mosaic(other), size)
         else:
-            others = _patches(_padded(other, size // 2 + search // 2, "replicate"), size)
+            others = _patches(padded(other, size // 2 + search // 2, "replicate"), size)
         pixels = torch.arange(math.prod(self.shape), device=other.device)
         groups = [
             self._scores(others, group, every_offset) for group in pixels.split(self.pixels_at_once)

@@ -150,7 +150,7 @@ def template() -> Template:
 
     image = datasets.load_mni152_template(resolution=1)
     brain, grey, white = (
-        np.asarray(load(resolution=1).get_fdata(), dtype=np.float32)
+        np.asarray(load(resolution=1).dataobj, dtype=np.float32)
         for load in (
             datasets.load_mni152_template,
             datasets.load_mni152_gm_template,
@@ -163,8 +163,8 @@ def template() -> Template:
     csf = np.clip(1 - grey - white, 0, 1) * inside
 
     ventricles = _ventricles(csf, axes, origin)
-    to_ventricles = ndimage.distance_transform_edt(~ventricles).astype(np.float32)
-    beside = expit(6 - to_ventricles)
+    bulge = ndimage.gaussian_filter(ventricles.astype(np.float32), 5)
+    beside = np.minimum(10 * bulge, 1)
     # The thin grey rim of the ventricles is CSF and white matter sharing a voxel, not tissue.
     rim = (grey - ndimage.grey_opening(grey, size=4)) * beside
     white, csf = white + rim * (white > csf), csf + rim * (white <= csf) * inside
@@ -185,12 +185,11 @@ def template() -> Template:
     ).astype(np.float32)
 
     coarse = (slice(None, None, _WARP_STEP),) * 3
-    bulge = ndimage.gaussian_filter(ventricles.astype(np.float32), 5)
     widen = np.stack([slope[coarse] for slope in np.gradient(bulge)])
     widen /= np.sqrt((widen**2).sum(0)).max()
 
     site = (white > 0.8) & (axes[2] > -10)
-    odds = np.exp(-to_ventricles[site] / 6) + 0.01
+    odds = bulge[site] + 0.01
     return Template(
         origin,
         extent,
@@ -361,7 +360,8 @@ class Anatomy:
     mask : bool array, shape of the box
         The brain.
     labels : int16 array, shape of the box
-        The largest fraction: 1 + its place in `BRAIN`; 0 outside the mask.
+        1 + the place in `BRAIN` of the tissue that fills most, where a lesion counts with the
+        white matter it lies in; 0 outside the mask.
     texture : float32 array, shape of the box
         Smooth variation inside tissues; zero mean, unit variance.
     volumes : dict
@@ -388,34 +388,44 @@ class Anatomy:
         return array
 
 
+def _stretch(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+    """Linear interpolation along one axis at places in steps; each place on its own."""
+    left = np.clip(places.astype(int), 0, values.shape[axis] - 2)
+    weight = np.expand_dims((places - left).astype(np.float32), tuple(range(1, values.ndim - axis)))
+    low, high = values.take(left, axis), values.take(left + 1, axis)
+    return low + weight * (high - low)
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where points of the output lie in the template: size, rotation, shift, then the warp."""
 
-    build: Build
-    warp: torch.Tensor
+    coarse: np.ndarray
 
-    def __call__(self, start: np.ndarray, step: float, count: np.ndarray) -> torch.Tensor:
-        """Of the lattice from ``start`` (mm): (1, X, Y, Z, 3), as `_sample` wants it.
-
-        The map is smooth, so it is evaluated every 4 mm and interpolated.
-        """
-        known, build = template(), self.build
-        length = (count - 1) * step
-        nodes = np.ceil(length / _WARP_STEP).astype(int) + 1
-        axes = [np.linspace(a, a + b, n) for a, b, n in zip(start, length, nodes, strict=True)]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"))
+    @classmethod
+    def of(cls, build: Build, warp: np.ndarray) -> _Place:
+        """The map is smooth: it is evaluated every 4 mm, and interpolated where it is asked for."""
+        known = template()
+        points = np.stack(np.broadcast_arrays(*known.axes(_WARP_STEP)))
         middle = (known.origin + known.extent / 2).reshape(3, 1, 1, 1)
         turn = Rotation.from_euler("xyz", build.rotation_deg, degrees=True).inv().as_matrix()
         inverse = turn / np.reshape(build.size, (3, 1))
         shift = np.reshape(build.shift_mm, (3, 1, 1, 1))
         points = middle + np.tensordot(inverse, points - middle - shift, axes=1)
         offset = points - known.origin.reshape(3, 1, 1, 1)
-        offset = offset + _sample(self.warp, _normalised(offset, known.extent)).numpy()
-        coarse = _normalised(offset, known.extent).permute(0, 4, 1, 2, 3)
-        size = tuple(int(n) for n in count)
-        fine = functional.interpolate(coarse, size=size, mode="trilinear", align_corners=True)
-        return fine.permute(0, 2, 3, 4, 1)
+        moved = _sample(torch.from_numpy(warp)[None], _normalised(offset, known.extent)).numpy()
+        return cls(_normalised(offset + moved, known.extent)[0].numpy())
+
+    def __call__(self, start: np.ndarray, step: float, count: np.ndarray) -> torch.Tensor:
+        """Of the lattice from ``start`` (mm from the first voxel): (1, X, Y, Z, 3), as `_sample`
+        wants it.
+        """
+        where = self.coarse
+        for axis in (2, 1, 0):
+            where = _stretch(
+                where, (start[axis] + step * np.arange(count[axis])) / _WARP_STEP, axis
+            )
+        return torch.from_numpy(where)[None]
 
 
 def _edge(score: np.ndarray, step: float, width: float) -> np.ndarray:
@@ -463,13 +473,18 @@ def _average(fine: np.ndarray, factor: int) -> np.ndarray:
     return functional.avg_pool3d(torch.from_numpy(fine)[None], factor)[0].numpy()
 
 
-def _layers(rng: np.random.Generator, outside: np.ndarray, wide: np.ndarray, step: float) -> dict:
-    """Fractions of the layers around the brain, from the distance outside it in mm."""
+def _layers(
+    rng: np.random.Generator, outside: np.ndarray, swell: np.ndarray, step: float
+) -> dict[str, np.ndarray]:
+    """Fractions of the layers around the brain, from the distance outside it in mm.
+
+    Their thickness varies with ``swell``, a field of zero mean and unit variance.
+    """
     fractions = dict.fromkeys(("csf", *HEAD), np.float32(0))
     edge = np.clip(0.5 + outside / step, 0, 1)
     reach = np.zeros((), np.float32)
     for tissue, low, high in _LAYERS:
-        reach = reach + rng.uniform(low, high) * np.clip(1 + 0.25 * wide, 0.3, 2)
+        reach = reach + rng.uniform(low, high) * np.clip(1 + 0.25 * swell, 0.3, 2)
         following = np.clip(0.5 + (outside - reach) / step, 0, 1)
         fractions[tissue] = fractions[tissue] + edge - following
         edge = following
@@ -497,15 +512,13 @@ def build_anatomy(
     known = template()
     rng = stream(seed, "anatomy")
     build = Build.draw(rng)
-    warp = torch.from_numpy(displacement(rng, build.ventricle_growth_mm))[None]
-    place = _Place(build, warp)
+    place = _Place.of(build, displacement(rng, build.ventricle_growth_mm))
     folds = _folds(stream(seed, "folds"))
 
     count = np.floor(known.extent / spacing).astype(int) + 1
-    start = known.origin + (known.extent - (count - 1) * spacing) / 2
-    rough = np.ceil((count - 1) * spacing / _WARP_STEP).astype(int) + 1
-    hull = _sample(known.maps[:, 3:4], place(start, _WARP_STEP, rough))[0].numpy()
-    near = np.argwhere(hull < (30 if head else 4)) * _WARP_STEP / spacing
+    start = (known.extent - (count - 1) * spacing) / 2
+    hull = _sample(known.maps[:, 3:4], torch.from_numpy(place.coarse)[None])[0].numpy()
+    near = (np.argwhere(hull < (30 if head else 4)) * _WARP_STEP - start) / spacing
     low = np.maximum(np.floor(near.min(0)) - 1, 0).astype(int)
     high = np.minimum(np.ceil(near.max(0)) + 2, count).astype(int)
 
@@ -526,23 +539,28 @@ def build_anatomy(
     outside = maps[3] - build.mask_shift_mm - 0.4 * wide
     fractions = _average(np.stack(brain) * np.clip(0.5 - outside / step, 0, 1), factor)
     mask = fractions.sum(0) > 0.5
-    labels = np.where(mask, fractions.argmax(0) + 1, 0).astype(np.int16)
+    csf, grey, white, lesion = fractions
+    labels = np.stack([csf, grey, white + lesion]).argmax(0) + 1
+    labels[(labels == 3) & (lesion > white)] = 4
     millilitres = fractions.sum((1, 2, 3), dtype=np.float64) * spacing**3 / 1000
     around = np.zeros((len(HEAD), *mask.shape), np.float32)
     if head:
-        layers = _layers(stream(seed, "head"), outside, wide, step)
+        head_rng = stream(seed, "head")
+        swell = smooth_noise(head_rng, known.shape(_WARP_STEP), 24 / _WARP_STEP)
+        swell = _sample(torch.from_numpy(swell)[None, None], where)[0].numpy()
+        layers = _layers(head_rng, outside, swell, step)
         around = _average(np.stack([layers[tissue] for tissue in ("csf", *HEAD)]), factor)
         fractions[0] += around[0]
         around = around[1:]
     affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = start
+    affine[:3, 3] = known.origin + start
     return Anatomy(
         shape=tuple(int(n) for n in count),  # type: ignore[arg-type]
         affine=affine,
         box=tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)),  # type: ignore[arg-type]
         fractions=np.concatenate([fractions, around]),
         mask=mask,
-        labels=labels,
+        labels=(labels * mask).astype(np.int16),
         texture=_average(fine[None], factor)[0],
         volumes=dict(zip(BRAIN, millilitres.tolist(), strict=True)),
         build=build,
