@@ -23,3 +23,25 @@ lint: install
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+
+# The shipped models, from nothing: the digital brains they learn from, then each model by its recipe.
+RECIPES := src/chiasm/training/recipes
+RUNS := runs
+
+$(PHANTOMS)/participants.tsv: | install
+	$(BIN)/chiasm phantom -o $(PHANTOMS) --subjects 48 --seed 1 --modalities T1 --spacing 2
+
+models: $(PHANTOMS)/participants.tsv
+	$(BIN)/chiasm train -i $(PHANTOMS) -o $(RUNS)/brain-t1-tissue --target T1 --method segmenter --config $(RECIPES)/brain-t1-tissue.yaml $(TRAIN)
+	$(BIN)/chiasm train -i $(PHANTOMS) -o $(RUNS)/brain-t1 --target T1 --method regression --config $(RECIPES)/brain-t1.yaml $(TRAIN)
+	$(BIN)/chiasm train -i $(PHANTOMS) -o $(RUNS)/brain-t1-lmi --target T1 --method lmi-diffusion --config $(RECIPES)/brain-t1-lmi.yaml $(TRAIN)
+
+benchmarks: install
+	$(BIN)/python benchmarks/phantom.py
+
+# What only a GPU can show, in one call: the LMI operator against the CPU, then the shipped recipes.
+gpu:
+	python3 benchmarks/gpu.py --output $(if $(OUT),$(OUT),runs/gpu)
+
+clean:
+	rm -rf $(VENV) demo

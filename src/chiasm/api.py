@@ -18,7 +18,7 @@ from chiasm.volume import LabelVolume, Volume
 
 if TYPE_CHECKING:
     from chiasm.segmenters import Segmenter
-    from chiasm.translators import Translator
+    from chiasm.translators import RunOptions, Translator
 
 Image = str | Path | Volume | nib.spatialimages.SpatialImage
 
@@ -83,10 +83,22 @@ def load_translator(
     UsageError
         An unknown name, an illegal value, or a model that the method cannot run.
     """
-    from chiasm.translators import RunOptions
-
     target = None if to is None else modality_name(to, "--to")
     kind = None if method is None else TRANSLATORS.load(method, "--method")
+    chosen = _options(**options)
+    loaded = models.load(model or _shipped_for(kind, target), kind="translator")
+    if target not in (None, loaded.config.target):
+        problem = "is not what this model makes"
+        raise UsageError(explain("--to", target, problem, loaded.config.target))
+    kind = kind or TRANSLATORS.load(loaded.config.method)
+    return kind(loaded, chosen)
+
+
+def _options(**options: Any) -> RunOptions:
+    """The options of a run, all legal on this machine."""
+    from chiasm.device import resolve_device
+    from chiasm.translators import RunOptions
+
     if options.get("scheduler") is not None:
         SCHEDULERS.check(options["scheduler"], "--scheduler")
     try:
@@ -95,12 +107,8 @@ def load_translator(
         first = error.errors()[0]
         name = f"--{str(first['loc'][0]).replace('_', '-')}"
         raise UsageError(explain(name, first.get("input"), "is not legal", first["msg"])) from None
-    loaded = models.load(model or _shipped_for(kind, target), kind="translator")
-    if target not in (None, loaded.config.target):
-        problem = "is not what this model makes"
-        raise UsageError(explain("--to", target, problem, loaded.config.target))
-    kind = kind or TRANSLATORS.load(loaded.config.method)
-    return kind(loaded, chosen)
+    resolve_device(chosen.device)
+    return chosen
 
 
 def _shipped_for(kind: type[Translator] | None, target: str | None) -> str:
@@ -117,6 +125,7 @@ def load_segmenter(
     model: str | Path = DEFAULT_SEGMENTER, *, batch: int = 8, device: str = "auto"
 ) -> Segmenter:
     """A segmenter, ready to be called for many volumes; reads its config alone."""
+    _options(batch=batch, device=device)
     loaded = models.load(model, kind="segmenter", argument="--segmenter")
     return SEGMENTERS.load(loaded.config.method)(loaded, batch=batch, device=device)
 

@@ -106,12 +106,14 @@ class Model:
         Raises
         ------
         CaseError
-            Weights missing, not safetensors, or not those of the config's network.
+            Weights missing, not safetensors, or not those of the config's network; or a config
+            that describes no network.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = self.folder / WEIGHTS
+        argument = "--segmenter" if self.config.kind == "segmenter" else "--model"
         legal = f"a folder with {CONFIG} and {WEIGHTS}, as `chiasm train` writes it"
         if not path.is_file():
             others = sorted(
@@ -120,18 +122,21 @@ class Model:
                 if p.suffix in (".pt", ".pth", ".bin", ".ckpt")
             )
             found = f"; {others[0]} is a pickle and is not loaded" if others else ""
-            raise CaseError(explain("--model", path, f"does not exist{found}", legal))
+            raise CaseError(explain(argument, path, f"does not exist{found}", legal))
         try:
             weights = load_file(path)
         except (SafetensorError, OSError) as error:
             problem = f"is not a safetensors file ({str(error).splitlines()[0]})"
-            raise CaseError(explain("--model", path, problem, legal)) from None
-        module = build(self.config)
+            raise CaseError(explain(argument, path, problem, legal)) from None
         try:
+            module = build(self.config)
             module.load_state_dict(weights)
         except RuntimeError:
             problem = "holds weights that do not fit the network of its config"
-            raise CaseError(explain("--model", path, problem, legal)) from None
+            raise CaseError(explain(argument, path, problem, legal)) from None
+        except ValueError as error:  # settings of a network, guide or diffusion that are none
+            problem = f"describes no network ({' '.join(str(error).split())})"
+            raise CaseError(explain(argument, self.folder / CONFIG, problem, legal)) from None
         return module.eval().requires_grad_(False)
 
 

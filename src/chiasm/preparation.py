@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveFloat, field_validator
 
 from chiasm.context import Context
 from chiasm.errors import CaseError, explain
@@ -35,9 +35,16 @@ class GridSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spacing: tuple[float | None, float | None, float | None]
+    spacing: tuple[PositiveFloat | None, PositiveFloat | None, PositiveFloat | None]
     orientation: str = "RAS"
-    slice_axis: int = 2
+    slice_axis: Literal[0, 1, 2] = 2
+
+    @field_validator("orientation")
+    @classmethod
+    def _is_one(cls, orientation: str) -> str:
+        if sorted("RLAPSI".find(axis) // 2 for axis in orientation) != [0, 1, 2]:
+            raise ValueError("an orientation is R or L, A or P, and S or I, in any order")
+        return orientation
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +34,28 @@ def chiasm(capsys):
 
     def run(*arguments):
         capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
+        with _as_on_a_terminal(), pytest.raises(SystemExit) as stop:
             main([str(one) for one in arguments])
         return Result(stop.value.code, *capsys.readouterr())
 
     return run
+
+
+@contextmanager
+def _as_on_a_terminal():
+    """Warnings and log records to stderr, from where pytest takes them."""
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(handler)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for hidden in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+            warnings.simplefilter("ignore", hidden)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(handler)
+            for one in caught:
+                print(f"{one.category.__name__}: {one.message}", file=sys.stderr)
 
 
 @pytest.fixture

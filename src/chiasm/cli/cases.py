@@ -14,6 +14,7 @@ import chiasm
 from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.modality import modality_from_filename, modality_name
+from chiasm.models import Model
 from chiasm.volume import Volume
 
 
@@ -38,7 +39,7 @@ def plan(
     Parameters
     ----------
     inputs : sequence of Path
-        Files and folders; of a folder, every image below it.
+        Files and folders; of a folder, every image below it. One that is named twice counts once.
     output : Path
         A file if there is one input file (and not ``folder``), else a folder that repeats the
         input folder's structure.
@@ -52,9 +53,17 @@ def plan(
     -------
     cases, errors
         The cases; and the inputs that are not there.
+
+    Raises
+    ------
+    UsageError
+        The output is a file's name for several inputs, or two inputs would be written to one file.
     """
+    to_file = not folder and _is_file_name(output)
+    if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
+        raise UsageError(explain("-o", output, "names one file", "a folder for several inputs"))
     errors: list[CaseError] = []
-    found: list[tuple[Path, Path]] = []  # file, and its folder below the output
+    found: dict[Path, Path] = {}  # file -> its folder below the output
     for path in inputs:
         try:
             images = files.find_images(path)
@@ -66,21 +75,20 @@ def plan(
             if path.is_dir() and leave_out and modality_from_filename(image.name) == leave_out:
                 print(f"chiasm: left out, already {leave_out}: {image}", file=sys.stderr)
                 continue
-            found.append((image, below))
-    if len(inputs) == 1 and inputs[0].is_file() and not folder and _is_file_name(output):
-        return [Case(inputs[0], (output,))] if found else [], errors
-    if not folder and _is_file_name(output):
-        legal = "a folder for several inputs"
-        raise UsageError(explain("-o", output, "names one file", legal))
-    names = Counter((below, _subject(image), _ending(image)) for image, below in found)
-    cases = []
-    for image, below in found:
+            found.setdefault(image, below)
+    if to_file:
+        return [Case(image, (output,)) for image in found], errors
+    names = Counter((below, _subject(image), _ending(image)) for image, below in found.items())
+    cases: dict[tuple[Path, ...], Case] = {}
+    for image, below in found.items():
         stem, ending = _subject(image), _ending(image)
         if names[(below, stem, ending)] > 1:
             stem += f"_desc-from{modality_from_filename(image.name) or files.stem(image)}"
         outputs = tuple(output / below / f"{stem}_{suffix}{ending}" for suffix in suffixes)
-        cases.append(Case(image, outputs))
-    return cases, errors
+        if (other := cases.setdefault(outputs, Case(image, outputs))).source != image:
+            problem = f"would hold the results of both {other.source} and {image}"
+            raise UsageError(explain("-o", outputs[0], problem, "inputs of different names"))
+    return list(cases.values()), errors
 
 
 def _is_file_name(path: Path) -> bool:
@@ -118,26 +126,30 @@ def run_cases(
     if report is not None:
         files.check_output(report, overwrite, argument="--report")
     records: list[dict[str, Any]] = []
-    failed = list(errors)
-    for error in errors:
-        print(f"chiasm: {error}", file=sys.stderr)
+    failed = [str(error) for error in errors]
+    for message in failed:
+        print(f"chiasm: {message}", file=sys.stderr)
     for number, case in enumerate(cases, start=1):
         try:
             for path in case.outputs:
                 files.check_output(path, overwrite)
             record = work(case)
         except CaseError as error:
-            failed.append(error)
-            records.append({"input": str(case.source), "error": str(error)})
-            print(f"chiasm: {error}", file=sys.stderr)
+            message = str(error)
+            if not any(str(path) in message for path in (case.source, *case.outputs)):
+                message = f"-i {case.source}: {message}"
+            failed.append(message)
+            records.append({"input": str(case.source), "error": message})
+            print(f"chiasm: {message}", file=sys.stderr)
             continue
         outputs = [str(path) for path in case.outputs]
         records.append({"input": str(case.source), "outputs": outputs, **record})
         print(f"[{number}/{len(cases)}] {case.source} -> {', '.join(outputs)}")
     if report is not None:
         content = {"chiasm": chiasm.__version__, "settings": settings, "cases": records}
-        content["failed"] = [str(error) for error in failed]
-        files.write_text(report, json.dumps(content, indent=2) + "\n", overwrite=overwrite)
+        content["failed"] = failed
+        text = json.dumps(content, indent=2) + "\n"
+        files.write_text(report, text, overwrite=overwrite, argument="--report")
     return 1 if failed else 0
 
 
@@ -153,10 +165,17 @@ def warn_unstripped(volume: Volume, mask: Any, brain_only: bool, path: Path) -> 
         )
 
 
+def read_weights(model: Model) -> None:
+    """Read them now: a model that cannot be used is told once, and before any scan is read."""
+    model.module  # noqa: B018
+
+
 def set_threads(threads: int | None) -> None:
-    """Limit the CPU threads of the networks and of the LMI kernel."""
+    """Limit the CPU threads of the networks and of the LMI kernel; fewer than 1 is refused."""
     if threads is None:
         return
+    if threads < 1:
+        raise UsageError(explain("--threads", threads, "is not legal", "at least 1"))
     import numba
     import torch
 

@@ -35,6 +35,8 @@ def command(
     from chiasm.head import head_mask
 
     check_device(device)
+    cases.set_threads(threads)
+    files.check_spacing(spacing)
     source_modality = cases.check_modality(modality)
     chosen: dict[str, Any] = {
         "steps": steps,
@@ -49,7 +51,9 @@ def command(
     config = translator.model.config
     suffixes = [config.target, "dseg"]
     planned, errors = cases.plan(input, output, suffixes, leave_out=config.target, folder=True)
-    cases.set_threads(threads)
+    cases.read_weights(judge.model)
+    if translator.runs:
+        cases.read_weights(translator.model)
 
     def work(case: cases.Case) -> dict[str, Any]:
         volume = files.read(case.source, modality=source_modality, spacing=spacing)

@@ -26,10 +26,12 @@ def command(
     from chiasm.device import check_device
 
     check_device(device)
+    cases.set_threads(threads)
+    files.check_spacing(spacing)
     chosen = api.load_segmenter(segmenter, batch=batch, device=device)
     config = chosen.model.config
     planned, errors = cases.plan(input, output, ["dseg"])
-    cases.set_threads(threads)
+    cases.read_weights(chosen.model)
 
     def work(case: cases.Case) -> dict[str, Any]:
         volume = files.read(case.source, spacing=spacing)

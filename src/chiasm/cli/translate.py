@@ -32,6 +32,8 @@ def command(
     from chiasm.device import check_device
 
     check_device(device)
+    cases.set_threads(threads)
+    files.check_spacing(spacing)
     source_modality = cases.check_modality(modality)
     chosen: dict[str, Any] = {
         "steps": steps,
@@ -44,7 +46,8 @@ def command(
     translator = api.load_translator(model, method, to, **chosen)
     config = translator.model.config
     planned, errors = cases.plan(input, output, [config.target], leave_out=config.target)
-    cases.set_threads(threads)
+    if translator.runs:
+        cases.read_weights(translator.model)
 
     def work(case: cases.Case) -> dict[str, Any]:
         volume = files.read(case.source, modality=source_modality, spacing=spacing)

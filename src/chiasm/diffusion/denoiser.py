@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,7 +16,7 @@ from chiasm.registry import CODECS, PARAMETERISATIONS
 class DiffusionSettings(BaseModel):
     """What diffusion is run: parameterisation, schedule, space, and the defaults of sampling."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     parameterisation: str = "x0"
     schedule: NoiseSchedule = NoiseSchedule()
@@ -25,6 +25,14 @@ class DiffusionSettings(BaseModel):
     steps: int = Field(default=8, ge=1)
     guidance: float = Field(default=1.0, ge=0)
     edit_from: float = Field(default=0.5, gt=0, le=1)
+
+    @field_validator("steps")
+    @classmethod
+    def _no_more_than_times(cls, steps: int, others: ValidationInfo) -> int:
+        times = others.data["schedule"].times if "schedule" in others.data else steps
+        if steps > times:
+            raise ValueError(f"at most {times}, the times of the model's schedule")
+        return steps
 
 
 class Denoiser(nn.Module):

@@ -29,6 +29,7 @@ __all__ = [
     "Format",
     "atomic",
     "check_output",
+    "check_spacing",
     "find_images",
     "read",
     "read_labels",
@@ -181,7 +182,10 @@ def find_images(
     return found
 
 
-def _spacing(spacing: float | Sequence[float] | None) -> tuple[float, float, float] | None:
+def check_spacing(
+    spacing: float | Sequence[float] | None,
+) -> tuple[float, float, float] | None:
+    """The spacing along three axes in mm; one that is not positive raises `UsageError`."""
     if spacing is None:
         return None
     numbers = tuple(float(s) for s in np.atleast_1d(np.asarray(spacing, dtype=float)))
@@ -199,7 +203,7 @@ def _read_array(
         raise CaseError(explain(argument, path, "is a folder", _LEGAL_FILE))
     if not path.exists():
         raise CaseError(explain(argument, path, "does not exist", "an existing file"))
-    return _format_of(path, argument).read(path, _spacing(spacing), argument)
+    return _format_of(path, argument).read(path, check_spacing(spacing), argument)
 
 
 def read(

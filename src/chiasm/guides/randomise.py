@@ -17,7 +17,7 @@ from torch.nn import functional
 class ContrastSettings(BaseModel):
     """How strongly contrast is randomised. Widths are in voxels, intensities in [0, 1]."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     knots: int = Field(default=8, ge=2)
     bias: float = Field(default=0.2, ge=0, lt=1)

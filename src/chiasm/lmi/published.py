@@ -48,13 +48,13 @@ def _fill(cells, table, lowest, lane, weights, mass, used):  # type: ignore[no-u
 
 
 @njit(fastmath=True, nogil=True, cache=True)
-def _sum_of_products(x, a, x_cell, x_row, y, b, y_cell, y_row, side, result):  # type: ignore[no-untyped-def]
-    """Σ of x[·, a] · y[·, b] over the cells of a window, lane by lane."""
+def _sum_of_products(x, a, y, b, first, side, result):  # type: ignore[no-untyped-def]
+    """Σ of x[·, a] · y[·, b] over the cells of the window whose first cell is ``first`` in y."""
     for lane in range(len(result)):
         total = np.float32(0)
         for i in range(len(side)):
             for j in range(len(side)):
-                p, q = np.uint64(x_cell + i * x_row + j), np.uint64(y_cell + i * y_row + j)
+                p, q = np.uint64(i * len(side) + j), np.uint64(first + i * (len(side) + 2) + j)
                 total += x[p, a, lane] * y[q, b, lane]
         result[lane] = total
 
@@ -66,12 +66,12 @@ def _add_entropy(mass, floor, result):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=True, nogil=True, cache=True)
-def _entropy(x, x_cell, x_row, y, y_cell, y_row, times, side, scratch, result):  # type: ignore[no-untyped-def]
+def _entropy(x, y, first, times, side, scratch, result):  # type: ignore[no-untyped-def]
     """Entropy, in bits, of joint histograms whose denominator is S + ``times`` · ε."""
     (x_weights, x_mass, x_used), (y_weights, y_mass, y_used) = x, y
     joint, floor, part = scratch
     lanes = len(result)
-    _sum_of_products(x_mass, 0, x_cell, x_row, y_mass, 0, y_cell, y_row, side, joint)
+    _sum_of_products(x_mass, np.intp(0), y_mass, np.intp(0), first, side, joint)
     for lane in range(lanes):
         denominator = joint[lane] + np.float32(times * EPSILON)
         floor[lane] = np.float32(EPSILON) * denominator
@@ -80,9 +80,7 @@ def _entropy(x, x_cell, x_row, y, y_cell, y_row, times, side, scratch, result): 
         part[:] = 0
         for b in range(len(y_used)):
             if x_used[a] and y_used[b]:
-                _sum_of_products(
-                    x_weights, a, x_cell, x_row, y_weights, b, y_cell, y_row, side, joint
-                )
+                _sum_of_products(x_weights, a, y_weights, b, first, side, joint)
                 _add_entropy(joint, floor, part)
         for lane in range(lanes):
             result[lane] -= part[lane]
@@ -106,12 +104,11 @@ def _score_pixels(pixels, source, cells, table, lowest, side, normalized, result
         np.zeros(bins, np.bool_),
     )
     # Marginal histograms are joint ones with an image of one bin.
-    ones = np.ones((patch, 1, RUN), np.float32)
+    ones = np.ones((wide * wide, 1, RUN), np.float32)
     one = (ones, ones, np.ones(1, np.bool_))
     lanes = ones[0, 0]
     hx, hy, hxy = np.empty_like(lanes), np.empty_like(lanes), np.empty_like(lanes)
     scratch = (np.empty_like(lanes), np.empty_like(lanes), np.empty_like(lanes))
-    origin, flat = np.intp(0), np.intp(0)
     for start in range(0, len(pixels), RUN):
         run = pixels[start : start + RUN]
         x[2][:] = False
@@ -124,11 +121,11 @@ def _score_pixels(pixels, source, cells, table, lowest, side, normalized, result
             i, j = patch * i, patch * j
             _fill(cells[batch, i : i + wide, j : j + wide], table, lowest, lane, y[0], y[1], y[2])
         # The layer averages marginal masses: its ε there is one for each pixel of the patch.
-        _entropy(x, origin, patch, one, origin, flat, patch * patch, side, scratch, hx)
+        _entropy(x, one, np.intp(0), patch * patch, side, scratch, hx)
         for offset in range(patch * patch):
             cell = offset // patch * wide + offset % patch
-            _entropy(one, origin, flat, y, cell, wide, patch * patch, side, scratch, hy)
-            _entropy(x, origin, patch, y, cell, wide, 1, side, scratch, hxy)
+            _entropy(one, y, cell, patch * patch, side, scratch, hy)
+            _entropy(x, y, cell, np.intp(1), side, scratch, hxy)
             slot = min(offset, result.shape[1] - 1)
             for lane in range(len(run)):
                 batch, place = divmod(run[lane], height * width)

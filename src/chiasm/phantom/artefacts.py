@@ -30,8 +30,8 @@ def bias_field(
     degree = np.indices(coefficients.shape).sum(0)
     coefficients[(degree == 0) | (degree > _BIAS_DEGREE)] = 0
     coefficients /= np.maximum(degree, 1)
-    axes = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape)
-    field = legendre.leggrid3d(*axes, coefficients)
+    x, y, z = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape)
+    field = legendre.leggrid3d(x, y, z, coefficients)
     peak = np.abs(field).max()
     return (1 + strength * field / (peak or 1)).astype(np.float32)
 

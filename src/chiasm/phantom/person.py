@@ -188,7 +188,8 @@ def subject(seed: int, settings: Settings | None = None) -> Subject:
     UsageError
         If the seed is negative.
     """
-    from chiasm.phantom.anatomy import BRAIN, build_anatomy, stream
+    from chiasm.phantom.anatomy import BRAIN, build_anatomy
+    from chiasm.phantom.fields import stream
 
     if seed < 0:
         raise UsageError(explain("--seed", seed, "is negative", "a whole number of at least 0"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,11 +13,13 @@ from chiasm.errors import CaseError, UsageError, explain
 from chiasm.preparation import GridSettings
 from chiasm.registry import OBJECTIVES
 
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
 
 class Augmentation(BaseModel):
     """Random geometry of the training images; angles in degrees, sizes as shares."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     flip: float = Field(default=0.5, ge=0, le=1)
     rotation: float = Field(default=10.0, ge=0, le=180)
@@ -60,7 +62,7 @@ class TrainingSettings(BaseModel):
         Of the split, the weights, and every draw.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: str
     target: str = "T1w"
@@ -89,7 +91,7 @@ class TrainingSettings(BaseModel):
     validation_subjects: list[str] = []
     validate_every: int = Field(default=500, ge=1)
     checkpoint_every: int = Field(default=250, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**30)
 
 
 def training_settings(
@@ -127,13 +129,31 @@ def training_settings(
     settings |= {"method": method, "target": target}
     for assignment in assignments:
         _assign(settings, assignment)
+    chosen = _validated(TrainingSettings, settings)
+    _check_parts(chosen)
+    return chosen
+
+
+def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
     try:
-        return TrainingSettings.model_validate(settings)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        legal = f"the settings are {', '.join(TrainingSettings.model_fields)}"
+        key = ".".join(map(str, (part, *first["loc"]) if part else first["loc"]))
+        legal = f"the settings are {', '.join(kind.model_fields)}"
         raise UsageError(explain(key, first.get("input"), first["msg"], legal)) from None
+
+
+def _check_parts(chosen: TrainingSettings) -> None:
+    """Refuse what the model could not be trained or run with, before any image is read."""
+    from chiasm.diffusion.denoiser import DiffusionSettings
+    from chiasm.guides.randomise import ContrastSettings
+    from chiasm.networks import NetworkSettings
+
+    _validated(NetworkSettings, chosen.network, "network")
+    _validated(ContrastSettings, chosen.contrast, "contrast")
+    diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")
+    diffusion.schedule.scheduler(diffusion.scheduler, diffusion.parameterisation)
 
 
 def _assign(settings: dict[str, Any], assignment: str) -> None:

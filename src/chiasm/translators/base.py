@@ -41,7 +41,7 @@ class RunOptions(BaseModel):
         auto, cpu, cuda, cuda:N or mps.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int | None = Field(default=None, ge=1)
     scheduler: str | None = None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor
 
 from chiasm.diffusion.denoiser import Denoiser, DiffusionSettings
 from chiasm.diffusion.sampling import first_noise, generators, sample, signal_of
+from chiasm.errors import CaseError, UsageError, explain
 from chiasm.guides import GuideSet, guide_from_config
-from chiasm.models import ModelConfig
+from chiasm.models import Model, ModelConfig
 from chiasm.networks import NetworkSettings
-from chiasm.translators.base import NetworkTranslator
+from chiasm.translators.base import NetworkTranslator, RunOptions
 
 
 class LMIDiffusion(NetworkTranslator):
@@ -30,15 +32,30 @@ class LMIDiffusion(NetworkTranslator):
             images=config.context.images,
         )
 
-    @property
-    def diffusion(self) -> DiffusionSettings:
-        """The model's settings under this run's options."""
+    def __init__(self, model: Model, options: RunOptions | None = None) -> None:
+        super().__init__(model, options)
         given = {
             key: getattr(self.options, key)
             for key in ("steps", "scheduler", "guidance", "edit_from")
             if getattr(self.options, key) is not None
         }
-        return DiffusionSettings.model_validate((self.model.config.diffusion or {}) | given)
+        own = model.config.diffusion or {}
+        try:
+            # The model's settings under this run's options.
+            self.diffusion = DiffusionSettings.model_validate(own | given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = str(first["loc"][0])
+            if key in given:
+                problem = "is not legal"
+                raise UsageError(explain(f"--{key}", given[key], problem, first["msg"])) from None
+            problem = f"has a config with an illegal diffusion.{key}"
+            raise CaseError(explain("--model", model.folder, problem, first["msg"])) from None
+        self._scheduler()  # refuses a pair that cannot be sampled before any scan is read
+
+    def _scheduler(self) -> Any:
+        chosen = self.diffusion
+        return chosen.schedule.scheduler(chosen.scheduler, chosen.parameterisation)
 
     def evaluations(self) -> int:
         return self.diffusion.steps
@@ -49,8 +66,7 @@ class LMIDiffusion(NetworkTranslator):
         return {name: getattr(chosen, name) for name in names} | {"seed": self.options.seed}
 
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
-        chosen, module = self.diffusion, self.model.module
-        scheduler = chosen.schedule.scheduler(chosen.scheduler, chosen.parameterisation)
+        chosen, module, scheduler = self.diffusion, self.model.module, self._scheduler()
         denoise = module.bind(source, signal=signal_of(scheduler), guidance=chosen.guidance)
         streams = generators(self.options.seed, places)
         start = first_noise(_sample_shape(module, source), streams).to(source.device)

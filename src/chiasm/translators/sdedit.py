@@ -27,8 +27,7 @@ class SDEdit(LMIDiffusion):
         return super().settings() | {"guidance": 0.0, "edit_from": self._share}
 
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
-        chosen, module = self.diffusion, self.model.module
-        scheduler = chosen.schedule.scheduler(chosen.scheduler, chosen.parameterisation)
+        chosen, module, scheduler = self.diffusion, self.model.module, self._scheduler()
         denoise = module.bind(None, signal=signal_of(scheduler))
         middle = source.shape[1] // 2
         start = module.codec.encode(source[:, middle : middle + 1])
