@@ -100,7 +100,7 @@ class Model:
     config: ModelConfig
 
     @cached_property
-    def module(self) -> nn.Module:
+    def module(self) -> Any:
         """The network with its weights, in evaluation mode, on the CPU.
 
         Raises
@@ -140,8 +140,8 @@ class Model:
         return module.eval().requires_grad_(False)
 
 
-def build(config: ModelConfig) -> nn.Module:
-    """The module of a config, with fresh weights."""
+def build(config: ModelConfig) -> Any:
+    """The torch module of a config, with fresh weights; its `build` says which class."""
     kinds = TRANSLATORS if config.kind == "translator" else SEGMENTERS
     return kinds.load(config.method, "method").build(config)
 

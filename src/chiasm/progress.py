@@ -12,8 +12,16 @@ _LINE_EVERY = 30.0  # seconds between lines where output is not a terminal
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Advance]:
+def progress(description: str, total: int, done: int = 0) -> Iterator[Advance]:
     """Show a bar on a terminal's stderr, or a line now and then in a log.
+
+    Parameters
+    ----------
+    description : str
+    total : int
+        Units in all.
+    done : int
+        Of these, the ones done before; they do not count for the time left.
 
     Yields
     ------
@@ -21,7 +29,7 @@ def progress(description: str, total: int) -> Iterator[Advance]:
         Call it with the number of units just finished.
     """
     if not sys.stderr.isatty():
-        yield _lines(description, total)
+        yield _lines(description, total, done)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -29,13 +37,13 @@ def progress(description: str, total: int) -> Iterator[Advance]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(description, total=total, completed=done)
         yield lambda n: bar.advance(task, n)
 
 
-def _lines(description: str, total: int) -> Advance:
+def _lines(description: str, total: int, before: int) -> Advance:
     start = last = time.monotonic()
-    done = 0
+    done = before
 
     def advance(n: int) -> None:
         nonlocal done, last
@@ -43,7 +51,7 @@ def _lines(description: str, total: int) -> Advance:
         now = time.monotonic()
         if now - last >= _LINE_EVERY and done < total:
             last = now
-            left = (now - start) / done * (total - done)
+            left = (now - start) / (done - before) * (total - done)
             print(f"{description}: {done}/{total}, {left:.0f} s left", file=sys.stderr, flush=True)
 
     return advance

@@ -50,6 +50,8 @@ class Denoiser(nn.Module):
         Channels of the source: slices of context (`chiasm.context`).
     """
 
+    signal: Tensor
+
     def __init__(
         self,
         network: NetworkSettings,
@@ -108,11 +110,11 @@ class Denoiser(nn.Module):
             unguided through the guided (Ho & Salimans 2022).
         """
         guidance = self.settings.guidance if guidance is None else guidance
-        signal = self.signal if signal is None else signal
+        kept = self.signal if signal is None else signal
         guide = None if source is None else self.guides.prepare(source)
 
         def denoise(x_t: Tensor, time: Tensor) -> Tensor:
-            alpha, sigma = self.amplitudes(time, signal, x_t.ndim)
+            alpha, sigma = self.amplitudes(time, kept, x_t.ndim)
             none = x_t.new_zeros((len(x_t), self.guide_channels, *x_t.shape[2:]))
 
             def x0(channels: Tensor) -> Tensor:

@@ -30,17 +30,17 @@ REACH = 9.1
 
 @njit(nogil=True, cache=True)
 def _fill(cells, table, lowest, lane, weights, mass, used):  # type: ignore[no-untyped-def]
-    """Weights (cells, bins, lanes) and masses (cells, 1, lanes) of one lane's grey levels."""
+    """Weights (bins, cells · lanes) and masses (cells · lanes) of one lane's grey levels."""
     for i in range(cells.shape[0]):
         for j in range(cells.shape[1]):
             level = min(max(cells[i, j] - lowest, 0), len(table) - 1)
-            cell = i * cells.shape[1] + j
+            cell = (i * cells.shape[1] + j) * RUN + lane
             total = np.float32(0)
             for b in range(table.shape[1]):
-                weights[cell, b, lane] = table[level, b]
+                weights[b, cell] = table[level, b]
                 total += table[level, b]
                 used[b] |= table[level, b] > 0
-            mass[cell, 0, lane] = total
+            mass[cell] = total
 
 
 # ``side``, a tuple as long as the patch is wide, makes its length a constant of the compiled code;
@@ -48,14 +48,14 @@ def _fill(cells, table, lowest, lane, weights, mass, used):  # type: ignore[no-u
 
 
 @njit(fastmath=True, nogil=True, cache=True)
-def _sum_of_products(x, a, y, b, first, side, result):  # type: ignore[no-untyped-def]
-    """Σ of x[·, a] · y[·, b] over the cells of the window whose first cell is ``first`` in y."""
+def _sum_of_products(x, y, side, result):  # type: ignore[no-untyped-def]
+    """Σ over the cells of a window of two bins' weights (cells · lanes), lane by lane."""
     for lane in range(len(result)):
         total = np.float32(0)
         for i in range(len(side)):
             for j in range(len(side)):
-                p, q = np.uint64(i * len(side) + j), np.uint64(first + i * (len(side) + 2) + j)
-                total += x[p, a, lane] * y[q, b, lane]
+                p, q = (i * len(side) + j) * RUN, (i * (len(side) + 2) + j) * RUN
+                total += x[np.uint64(lane + p)] * y[np.uint64(lane + q)]
         result[lane] = total
 
 
@@ -71,7 +71,7 @@ def _entropy(x, y, first, times, side, scratch, result):  # type: ignore[no-unty
     (x_weights, x_mass, x_used), (y_weights, y_mass, y_used) = x, y
     joint, floor, part = scratch
     lanes = len(result)
-    _sum_of_products(x_mass, np.intp(0), y_mass, np.intp(0), first, side, joint)
+    _sum_of_products(x_mass, y_mass[first * RUN :], side, joint)
     for lane in range(lanes):
         denominator = joint[lane] + np.float32(times * EPSILON)
         floor[lane] = np.float32(EPSILON) * denominator
@@ -80,7 +80,7 @@ def _entropy(x, y, first, times, side, scratch, result):  # type: ignore[no-unty
         part[:] = 0
         for b in range(len(y_used)):
             if x_used[a] and y_used[b]:
-                _sum_of_products(x_weights, a, y_weights, b, first, side, joint)
+                _sum_of_products(x_weights[a], y_weights[b][first * RUN :], side, joint)
                 _add_entropy(joint, floor, part)
         for lane in range(lanes):
             result[lane] -= part[lane]
@@ -89,26 +89,24 @@ def _entropy(x, y, first, times, side, scratch, result):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True)
+def _buffers(cells, bins):  # type: ignore[no-untyped-def]
+    """Weights (bins, cells · lanes), masses (cells · lanes), and which bins hold any weight."""
+    weights = np.zeros((bins, cells * RUN), np.float32)
+    return weights, np.zeros_like(weights[0]), np.zeros(bins, np.bool_)
+
+
+@njit(nogil=True, cache=True)
 def _score_pixels(pixels, source, cells, table, lowest, side, normalized, result):  # type: ignore[no-untyped-def]
     """Write the scores of some pixels, numbered through the batch, into ``result``."""
     patch, wide = len(side), len(side) + 2
     bins, (height, width) = table.shape[1], result.shape[2:]
-    x = (
-        np.zeros((patch * patch, bins, RUN), np.float32),
-        np.zeros((patch * patch, 1, RUN), np.float32),
-        np.zeros(bins, np.bool_),
-    )
-    y = (
-        np.zeros((wide * wide, bins, RUN), np.float32),
-        np.zeros((wide * wide, 1, RUN), np.float32),
-        np.zeros(bins, np.bool_),
-    )
+    x = _buffers(patch * patch, bins)
+    y = _buffers(wide * wide, bins)
     # Marginal histograms are joint ones with an image of one bin.
-    ones = np.ones((wide * wide, 1, RUN), np.float32)
-    one = (ones, ones, np.ones(1, np.bool_))
-    lanes = ones[0, 0]
-    hx, hy, hxy = np.empty_like(lanes), np.empty_like(lanes), np.empty_like(lanes)
-    scratch = (np.empty_like(lanes), np.empty_like(lanes), np.empty_like(lanes))
+    ones = np.ones((1, wide * wide * RUN), np.float32)
+    one = (ones, ones[0], np.ones(1, np.bool_))
+    hx, hy, hxy = np.empty(RUN, np.float32), np.empty(RUN, np.float32), np.empty(RUN, np.float32)
+    scratch = (np.empty_like(hx), np.empty_like(hx), np.empty_like(hx))
     for start in range(0, len(pixels), RUN):
         run = pixels[start : start + RUN]
         x[2][:] = False

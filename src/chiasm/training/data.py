@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -240,9 +240,14 @@ def _random_grid(rng: np.random.Generator, shape: torch.Size, settings: Augmenta
 
 
 class Batches(IterableDataset):
-    """The batches of a run from one step to the last; resuming starts it further on."""
+    """The batches of a run from step ``start()`` to the last.
 
-    def __init__(self, samples: Samples, settings: TrainingSettings, start: int) -> None:
+    Asked when iteration begins: by then a checkpoint has been restored and its step is known.
+    """
+
+    def __init__(
+        self, samples: Samples, settings: TrainingSettings, start: Callable[[], int]
+    ) -> None:
         super().__init__()
         self.samples = samples
         self.settings = settings
@@ -253,5 +258,5 @@ class Batches(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         chosen = self.settings
-        for step in range(self.start, chosen.iterations):
+        for step in range(self.start(), chosen.iterations):
             yield self.samples.batch(chosen.batch, (chosen.seed, step), chosen.augmentation)

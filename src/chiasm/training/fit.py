@@ -34,13 +34,10 @@ _VALIDATION_BATCHES = 4
 
 
 class _Progress(Callback):
-    """Shows finished iterations; on resume, those before count as finished."""
+    """Shows finished iterations."""
 
     def __init__(self, advance: Advance) -> None:
         self.advance = advance
-
-    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
-        self.advance(trainer.global_step)
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.advance(1)
@@ -91,25 +88,29 @@ def train(
     draft = _config(settings, kind, labels, unit, [], {})
     module = models.build(draft)
     values = tuple(label.value for label in draft.labels)
-    reading = {"divisible_by": module.divisible_by, "values": values}
-    samples = Samples(train_subjects, settings, **reading)
-    held_out = Samples(validation_subjects, settings, **reading)
+    multiple = module.divisible_by
+    samples = Samples(train_subjects, settings, divisible_by=multiple, values=values)
+    held_out = Samples(validation_subjects, settings, divisible_by=multiple, values=values)
 
     output.mkdir(parents=True, exist_ok=True)
     written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     files.write_text(output / _SETTINGS, written, overwrite=True)
     start = time.monotonic()
-    with progress(f"train {settings.method}", settings.iterations) as advance:
+    before = 0
+    if checkpoint is not None:
+        before = torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"]
+    with progress(f"train {settings.method}", settings.iterations, before) as advance:
         trainer = _trainer(settings, output, where, advance)
         training = TrainingModule(kind(settings, module))
-        validation = [
+        batches = Batches(samples, settings, start=lambda: trainer.global_step)
+        held: Any = [
             held_out.batch(settings.batch, (settings.seed, 2**31 + k), None)
             for k in range(_VALIDATION_BATCHES)
         ]
         trainer.fit(
             training,
-            train_dataloaders=_Loader(samples, settings, trainer),
-            val_dataloaders=DataLoader(validation, batch_size=None),
+            train_dataloaders=DataLoader(batches, batch_size=None),
+            val_dataloaders=DataLoader(held, batch_size=None),
             ckpt_path=checkpoint,
             weights_only=True,
         )
@@ -128,18 +129,6 @@ def train(
     config = _config(settings, kind, labels, _mean_map(samples.maps), samples.quantiles, facts)
     models.save(output, config, module, card(config, output.name))
     return config
-
-
-class _Loader(DataLoader):
-    """Starts at the step the trainer is at once a checkpoint has been restored."""
-
-    def __init__(self, samples: Samples, settings: TrainingSettings, trainer: Trainer) -> None:
-        super().__init__(Batches(samples, settings, 0), batch_size=None)
-        self._trainer = trainer
-
-    def __iter__(self) -> Any:
-        self.dataset.start = self._trainer.global_step
-        return super().__iter__()
 
 
 def _check_output(

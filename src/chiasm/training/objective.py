@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from chiasm.guides.randomise import ContrastSettings, randomise_contrast
 from chiasm.training.data import Batch
@@ -20,12 +20,12 @@ class Objective(ABC):
     ``with_labels`` whether it reads label maps, ``method`` what runs the finished model.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[Literal["translator", "segmenter"]]
     method: ClassVar[str]
     defaults: ClassVar[dict[str, Any]] = {}
     with_labels: ClassVar[bool] = False
 
-    def __init__(self, settings: TrainingSettings, module: nn.Module) -> None:
+    def __init__(self, settings: TrainingSettings, module: Any) -> None:
         self.settings = settings
         self.module = module
         self.contrast = ContrastSettings.model_validate(settings.contrast)

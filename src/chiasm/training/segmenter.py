@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from monai.losses import DiceCELoss
-from torch import Tensor, nn
+from torch import Tensor
 
 from chiasm.guides.randomise import degrade
 from chiasm.training.data import Batch
@@ -23,7 +25,7 @@ class SegmenterObjective(Objective):
         "contrast": {"gamma": 0.15, "bias": 0.2, "blur": 0.7, "noise": 0.05},
     }
 
-    def __init__(self, settings: TrainingSettings, module: nn.Module) -> None:
+    def __init__(self, settings: TrainingSettings, module: Any) -> None:
         super().__init__(settings, module)
         self.score = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
 

@@ -1,0 +1,115 @@
+"""What only a GPU can show, in one run of at most ten minutes.
+
+    python benchmarks/gpu.py --output DIR [--minutes 9]
+
+1. Local mutual information on the device against the CPU engine: largest difference, and times.
+2. The shipped recipes on the device, each for its share of the time left; models are written to
+   DIR/<name>, to be scored by benchmarks/phantom.py and committed if they are better.
+
+Without a CUDA device it stops with one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPES = ROOT / "src" / "chiasm" / "training" / "recipes"
+# What is trained: name, method, share of the time left.
+PLAN = (
+    ("brain-t1-tissue", "segmenter", 0.15),
+    ("brain-t1", "regression", 0.6),
+    ("brain-t1-lmi", "lmi-diffusion", 1.0),
+)
+
+
+def compare_lmi() -> list[dict]:
+    """Differences and times of the operator, device against CPU."""
+    import torch
+
+    from chiasm.lmi import prepare
+
+    rows = []
+    for shape in ((1, 1, 64, 64), (1, 1, 128, 128), (8, 1, 128, 128), (1, 1, 256, 256)):
+        generator = torch.Generator().manual_seed(0)
+        source, other = (torch.rand(shape, generator=generator) for _ in range(2))
+        expected = prepare(source)(other)
+        on_device = prepare(source.cuda())
+        there = other.cuda()
+        on_device(there)
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        result = on_device(there)
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        prepare(source)(other)
+        rows.append(
+            {
+                "shape": list(shape),
+                "difference": float((result.cpu() - expected).abs().max()),
+                "seconds": seconds,
+                "seconds_cpu": time.perf_counter() - start,
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def chiasm(*arguments: str) -> None:
+    """Run a command of the package from the source tree."""
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "chiasm", *arguments]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": path})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=9)
+    parser.add_argument("--subjects", type=int, default=48)
+    chosen = parser.parse_args()
+    try:
+        import torch
+    except ImportError:
+        print("gpu: torch is not installed", file=sys.stderr)
+        return 2
+    if not torch.cuda.is_available():
+        print("gpu: there is no CUDA device here", file=sys.stderr)
+        return 2
+    end = time.monotonic() + 60 * chosen.minutes
+    sys.path.insert(0, str(ROOT / "src"))
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    facts = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    facts["lmi"] = compare_lmi()
+    (chosen.output / "gpu.json").write_text(json.dumps(facts, indent=1) + "\n")
+    data = chosen.output / "phantoms"
+    chiasm("phantom", "-o", str(data), "--subjects", str(chosen.subjects), "--seed", "1",
+           "--modalities", "T1", "--spacing", "2", "--overwrite")  # fmt: skip
+    for name, method, share in PLAN:
+        seconds = (end - time.monotonic()) * share
+        if seconds < 20:
+            print(f"gpu: no time left for {name}", file=sys.stderr)
+            break
+        model = chosen.output / name
+        # A short run tells the speed; the real one is as long as its share allows.
+        start = time.monotonic()
+        common = ["-i", str(data), "-o", str(model), "--target", "T1", "--method", method,
+                  "--config", str(RECIPES / f"{name}.yaml"), "--device", "cuda",
+                  "--overwrite", "batch=16"]  # fmt: skip
+        chiasm("train", *common, "iterations=100")
+        spent = time.monotonic() - start
+        trial = json.loads((model / "config.json").read_text())["training"]["seconds"]
+        iterations = int(0.8 * (seconds - spent) / max(trial / 100, 1e-3))
+        chiasm("train", *common, f"iterations={max(200, iterations)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
