@@ -1,0 +1,98 @@
+"""Put a trained model among the shipped ones, if it scores better than the one that is there.
+
+    python benchmarks/ship.py NAME FOLDER --method METHOD [--results phantom]
+
+FOLDER is what `chiasm train` wrote; METHOD is its row in benchmarks/results/<results>.json ("real T1w"
+for a segmenter). The score is the mean Dice over the table's pairs; the card gets the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from harness import RESULTS
+
+from chiasm import models
+from chiasm.training.card import card
+
+_LIMIT = 20 * 2**20  # bytes; what a repository and a wheel can bear
+_COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
+
+NOTES = """
+## Data
+
+Digital brains of `chiasm phantom --subjects 48 --seed 1 --modalities T1 --spacing 2`, made from the
+MNI152 2009a templates that nilearn distributes (ICBM, McConnell Brain Imaging Centre; copying and use
+permitted with the copyright notice) and signal equations with published tissue properties. No scan of
+a person was used. Trained by `make models`.
+
+## Licence
+
+Apache-2.0, as the project.
+
+## Scores
+
+On 10 digital brains of unseen seeds, 10 axial slices each (`python benchmarks/phantom.py`):
+
+{table}
+
+On real scans: `python benchmarks/real.py --data DIR`, table in the project's README.
+
+## Limits
+
+For research; not a medical device. Knows skull-stripped adult brains at 2 mm in plane; has seen no
+lesion, no tumour, no surgery, no child. What it has not seen it may change or remove.
+"""
+
+
+def _table(lines: list[dict]) -> str:
+    def cell(value: object) -> str:
+        if isinstance(value, dict):
+            span = value.get("interval")
+            tail = f" [{span[0]:.3g}, {span[1]:.3g}]" if span else ""
+            return f"{value['mean']:.3g}{tail}"
+        return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    names = ["pair", *(name for name in _COLUMNS if any(name in line for line in lines))]
+    rows = [f"| {' | '.join(cell(line.get(name)) for name in names)} |" for line in lines]
+    return "\n".join([f"| {' | '.join(names)} |", "|" + "---|" * len(names), *rows])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--results", default="phantom")
+    chosen = parser.parse_args()
+
+    config = models.ModelConfig.model_validate_json((chosen.folder / models.CONFIG).read_text())
+    model = models.load(chosen.folder, kind=config.kind)
+    results = json.loads((RESULTS / f"{chosen.results}.json").read_text(encoding="utf-8"))
+    lines = [line for line in results["summary"] if line["method"] == chosen.method]
+    if not lines:
+        print(f"ship: {chosen.results}.json has no method {chosen.method}", file=sys.stderr)
+        return 2
+    score = sum(line["dice"]["mean"] for line in lines) / len(lines)
+    if chosen.name in models.shipped():
+        before = models.peek(chosen.name)["training"].get("score", 0.0)
+        if score <= before:
+            print(f"ship: {chosen.name} stays: {score:.4f} is no better than {before:.4f}")
+            return 1
+    weights = chosen.folder / models.WEIGHTS
+    if weights.stat().st_size > _LIMIT:
+        print(f"ship: {weights} is larger than {_LIMIT >> 20} MiB", file=sys.stderr)
+        return 2
+    facts = config.training | {"score": round(score, 4)}
+    config = config.model_copy(update={"training": facts})
+    text = card(config, chosen.name) + NOTES.format(table=_table(lines))
+    models.save(models.SHIPPED / chosen.name, config, model.module, text)
+    print(f"shipped {chosen.name}: {score:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
