@@ -2,8 +2,8 @@
 
     python benchmarks/ship.py NAME FOLDER --method METHOD [--results phantom]
 
-FOLDER is what `chiasm train` wrote; METHOD is its row in benchmarks/results/<results>.json ("real T1w"
-for a segmenter). The score is the mean Dice over the table's pairs; the card gets the rows.
+FOLDER is what `chiasm train` wrote; METHOD is its row in benchmarks/results/<results>.json ("real
+T1w" for a segmenter). The score is the mean Dice over the table's pairs; the card gets the rows.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import json
 import sys
 from pathlib import Path
 
-from harness import RESULTS
-
 from chiasm import models
 from chiasm.training.card import card
+from harness import RESULTS
 
 _LIMIT = 20 * 2**20  # bytes; what a repository and a wheel can bear
 _COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
@@ -24,10 +23,10 @@ _COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_
 NOTES = """
 ## Data
 
-Digital brains of `chiasm phantom --subjects 48 --seed 1 --modalities T1 --spacing 2`, made from the
-MNI152 2009a templates that nilearn distributes (ICBM, McConnell Brain Imaging Centre; copying and use
-permitted with the copyright notice) and signal equations with published tissue properties. No scan of
-a person was used. Trained by `make models`.
+Digital brains of `chiasm phantom --subjects 48 --seed 1 --modalities T1 --spacing 2`, made from
+the MNI152 2009a templates that nilearn distributes (ICBM, McConnell Brain Imaging Centre; copying
+and use permitted with the copyright notice) and signal equations with published tissue
+properties. No scan of a person was used. Trained by `make models`.
 
 ## Licence
 

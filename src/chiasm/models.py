@@ -200,17 +200,26 @@ def save(folder: Path, config: ModelConfig, module: nn.Module, card: str) -> Non
     """Write a model's folder, whole or not at all; an existing model there is replaced.
 
     Other files in the folder (checkpoints, logs) stay.
+
+    Raises
+    ------
+    CaseError
+        The disk is full, or the folder cannot be written to.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
-        draft = Path(name)
-        weights = {
-            key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()
-        }
-        save_file(weights, draft / WEIGHTS)
-        (draft / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (draft / CARD).write_text(card, encoding="utf-8")
-        for part in (WEIGHTS, CARD, CONFIG):
-            os.replace(draft / part, folder / part)
+    weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
+            draft = Path(name)
+            save_file(weights, draft / WEIGHTS)
+            (draft / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            (draft / CARD).write_text(card, encoding="utf-8")
+            for part in (WEIGHTS, CARD, CONFIG):
+                os.replace(draft / part, folder / part)
+    except (OSError, SafetensorError) as error:
+        problem = f"could not be written ({error})"
+        legal = "a folder that can be written to, with enough space"
+        raise CaseError(explain("-o", folder, problem, legal)) from error

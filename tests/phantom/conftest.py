@@ -37,4 +37,9 @@ def headed():
 
 @pytest.fixture(scope="session")
 def anatomy():
-    return build_anatomy(SEED, 4, lesions=True, head=True)
+    return build_anatomy(SEED, 4, lesions=True)
+
+
+@pytest.fixture(scope="session")
+def head_anatomy():
+    return build_anatomy(SEED, 4, head=True)

@@ -29,19 +29,18 @@ def test_ventricles_grow_and_shrink():
     assert enclosed(-1.5) < 0.9 * enclosed(0) < 0.9 * 0.8 * enclosed(4)
 
 
-def test_tissues_fill_the_brain_and_no_more(anatomy):
-    brain = anatomy.fractions[: len(BRAIN)]
+def test_tissues_fill_the_brain_and_no_more(anatomy, head_anatomy):
+    total = anatomy.fractions.sum(0)
     assert anatomy.fractions.min() >= -1e-6
-    assert anatomy.fractions.max() <= 1 + 1e-5
-    inside = build_anatomy(SEED, 4, lesions=True)
-    total = inside.fractions[: len(BRAIN)].sum(0)
-    assert (np.abs(total - 1) < 1e-5).mean() > 0.2
     assert total.max() <= 1 + 1e-5
-    assert total[inside.mask].min() > 0.5
-    assert (inside.fractions[len(BRAIN) :] == 0).all()
+    assert total[anatomy.mask].min() > 0.5
+    assert total[~anatomy.mask].max() <= 0.5
+    assert (np.abs(total[anatomy.mask] - 1) < 1e-5).mean() > 0.7
+    assert (anatomy.fractions[len(BRAIN) :] == 0).all()
     # With a head around, every voxel of the brain is full.
-    assert anatomy.fractions.sum(0)[anatomy.mask] == pytest.approx(1, abs=1e-5)
-    assert brain.sum(0)[anatomy.mask].min() > 0.5
+    assert head_anatomy.fractions.min() >= -1e-6
+    assert head_anatomy.fractions.sum(0).max() <= 1 + 1e-5
+    assert head_anatomy.fractions.sum(0)[head_anatomy.mask] == pytest.approx(1, abs=1e-5)
 
 
 def test_volumes_are_those_of_people(anatomy):
@@ -51,20 +50,19 @@ def test_volumes_are_those_of_people(anatomy):
     assert 0.9 < litres["grey"] / (litres["white"] + litres["lesion"]) < 2
 
 
-def test_layers_of_the_head_lie_in_order(anatomy):
+def test_layers_of_the_head_lie_in_order(head_anatomy):
     # From the middle of the brain up: skull, then fat, then air.
-    box = anatomy.fractions
-    i, j = (n // 2 for n in box.shape[1:3])
-    column = box[:, i, j, :]
+    _, x, y, _ = head_anatomy.fractions.shape
+    column = head_anatomy.fractions[:, x // 2, y // 2]
     places = np.arange(column.shape[1])
-    above = places > np.argwhere(anatomy.mask[i, j]).max()
+    above = places > np.argwhere(head_anatomy.mask[x // 2, y // 2]).max()
 
     def height(tissue):
         line = column[TISSUES.index(tissue)] * above
         return (line * places).sum() / line.sum()
 
     assert height("skull") < height("fat")
-    assert column[:, -1].sum() < 1
+    assert column[:, -1].sum() < 1e-6
 
 
 def test_head_changes_neither_brain_nor_labels(healthy, headed):
@@ -72,11 +70,11 @@ def test_head_changes_neither_brain_nor_labels(healthy, headed):
     assert (healthy.labels.affine == headed.labels.affine).all()
 
 
-def test_same_person_at_another_spacing():
-    coarse, fine = (build_anatomy(SEED, spacing) for spacing in (6, 4))
-    assert coarse.build == fine.build
+def test_same_person_at_another_spacing(anatomy):
+    coarse = build_anatomy(SEED, 6, lesions=True)
+    assert coarse.build == anatomy.build
     for tissue in ("csf", "grey", "white"):
-        assert coarse.volumes[tissue] == pytest.approx(fine.volumes[tissue], rel=0.12)
+        assert coarse.volumes[tissue] == pytest.approx(anatomy.volumes[tissue], rel=0.12)
 
 
 def test_streams_are_independent_and_repeatable():
@@ -89,10 +87,14 @@ def test_noise_has_unit_variance_and_its_scale(band):
     field = smooth_noise(np.random.default_rng(0), (64, 64, 64), 2.0, band)
     assert field.mean() == pytest.approx(0, abs=1e-4)
     assert field.std() == pytest.approx(1, abs=1e-4)
-    power = np.abs(np.fft.fft(field, axis=0)).mean((1, 2)) ** 2
-    high = power[16:49].sum() / power.sum()
-    assert high < 1e-3
-    assert (power[0] < 0.5 * power[:10].max()) == band
+    power = np.abs(np.fft.fftn(field)) ** 2
+    frequency = np.fft.fftfreq(64)
+    radius = np.sqrt(sum(axis**2 for axis in np.ix_(frequency, frequency, frequency)))
+    # A Gaussian of σ = 2 leaves exp(−(2π·2·f)²) of the power at a frequency f per step.
+    assert power[radius > 0.25].mean() < 1e-3 * power[(radius > 0.05) & (radius < 0.1)].mean()
+    slow = power[(radius > 0) & (radius < 0.02)].mean()
+    middle = power[(radius > 0.06) & (radius < 0.1)].mean()
+    assert (slow < 0.1 * middle) == band
 
 
 def test_sampling_a_linear_map_is_exact():
@@ -130,7 +132,7 @@ def test_template():
     # The middle of a lateral ventricle is CSF, deep inside; the corpus callosum is white.
     ventricle, callosum = ((10, 5, 20), (0, 12, 22))
     at = [tuple(np.subtract(p, known.frame.origin).astype(int)) for p in (ventricle, callosum)]
-    assert known.maps[(1, *at[0])] > 2
+    assert known.maps[(1, *at[0])] > 1
     assert known.maps[(0, *at[1])] > 1
     assert known.maps[(3, *at[0])] < -30
-    assert known.ventricles[at[0]] > 5 * known.ventricles[at[1]] or known.ventricles[at[0]] > 0.2
+    assert known.ventricles[at[0]] > 0.2

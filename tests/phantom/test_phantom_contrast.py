@@ -24,8 +24,8 @@ def test_spin_echo_at_the_tissue_s_own_times():
 
 
 def test_spin_echo_of_white_matter_by_hand():
-    # 0.7 · (1 − exp(−500/650)) · exp(−15/75) = 0.7 · 0.536623 · 0.818731
-    assert spin_echo(Tissue(0.7, 650, 75), 500, 15) == pytest.approx(0.307542, abs=2e-6)
+    # 0.7 · (1 − exp(−500/650)) · exp(−15/75) = 0.7 · 0.536629 · 0.818731
+    assert spin_echo(Tissue(0.7, 650, 75), 500, 15) == pytest.approx(0.307549, abs=1e-6)
 
 
 def test_spin_echo_limits():
@@ -76,7 +76,9 @@ def test_order_of_tissues(seed):
     assert pd["white"] < pd["grey"]
     assert flair["csf"] < 0.4 * min(flair["white"], flair["grey"])
     for image in (pd, t2, flair):
-        assert image["lesion"] > 1.02 * max(image["white"], image["grey"])
+        assert image["lesion"] > 1.05 * image["white"]
+    for image in (t2, flair):
+        assert image["lesion"] > 1.05 * image["grey"]
     for image in (t1, pd, t2, flair):
         assert image["skull"] < 0.2 * image["white"]
 
@@ -84,7 +86,7 @@ def test_order_of_tissues(seed):
 def test_lesions_look_grey_on_t1():
     for seed in range(20):
         t1 = signals("T1w", seed)
-        assert 0.8 * t1["grey"] < t1["lesion"] < 1.02 * t1["white"]
+        assert 0.6 * t1["grey"] < t1["lesion"] < 1.02 * t1["white"]
 
 
 def test_sequences_stay_in_clinical_ranges():
@@ -100,6 +102,7 @@ def test_sequences_stay_in_clinical_ranges():
 def test_biology_stays_near_the_published_values():
     for seed in range(20):
         biology = Biology.draw(np.random.default_rng(seed), (3.0,))
+        assert biology.field_strength == 3
         for name, tissue in biology.tissues.items():
             published = PROPERTIES[3.0][name]
             assert tissue.pd == pytest.approx(published.pd, rel=0.0151)

@@ -24,6 +24,11 @@ def dataset(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def second():
+    return subject(subject_seed(7, 2), SETTINGS)
+
+
 def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -49,15 +54,14 @@ def test_description(dataset):
     assert description["DatasetType"] == "raw"
 
 
-def test_images_are_the_subject_s(dataset):
-    person = subject(subject_seed(7, 2), SETTINGS)
+def test_images_are_the_subject_s(dataset, second):
     anat = dataset / "sub-02" / "anat"
     image = files.read(anat / "sub-02_FLAIR.nii.gz")
     assert image.modality == "FLAIR"
-    assert (image.array == person.volumes["FLAIR"].array).all()
-    assert image.same_grid(person.labels)
+    assert (image.array == second.volumes["FLAIR"].array).all()
+    assert image.same_grid(second.labels)
     labels = files.read_labels(anat / "sub-02_dseg.nii.gz")
-    assert (labels.array == person.labels.array).all()
+    assert (labels.array == second.labels.array).all()
     assert [label.name for label in labels.labels] == [
         "background", "csf", "grey", "white", "lesion",
     ]  # fmt: skip
@@ -70,13 +74,12 @@ def test_images_are_marked_synthetic(dataset):
     assert bytes(image.header["descrip"]).startswith(b"synthetic")
 
 
-def test_participants(dataset):
+def test_participants(dataset, second):
     with (dataset / "participants.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [row["participant_id"] for row in rows] == ["sub-01", "sub-02"]
-    person = subject(subject_seed(7, 1), SETTINGS)
-    row = rows[0]
-    assert int(row["seed"]) == subject_seed(7, 1)
+    person, row = second, rows[1]
+    assert int(row["seed"]) == subject_seed(7, 2)
     assert float(row["size_y"]) == person.parameters["size"][1]
     assert float(row["lesion_volume_ml"]) == person.parameters["lesion_volume_ml"]
     for name in ("T1w", "FLAIR"):

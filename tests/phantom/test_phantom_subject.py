@@ -17,14 +17,6 @@ def median(person, modality, label):
     return np.median(person.volumes[modality].array[person.labels.array == label])
 
 
-def test_same_seed_same_bytes(healthy):
-    again = subject(SEED, Settings(spacing=4))
-    assert again.parameters == healthy.parameters
-    assert again.labels.array.tobytes() == healthy.labels.array.tobytes()
-    for name, volume in healthy.volumes.items():
-        assert again.volumes[name].array.tobytes() == volume.array.tobytes()
-
-
 def test_another_seed_is_another_person(healthy):
     other = subject(SEED + 1, Settings(spacing=4, modalities=("T1",)))
     assert (other.labels.array != healthy.labels.array).mean() > 0.05
@@ -32,12 +24,14 @@ def test_another_seed_is_another_person(healthy):
     assert other.parameters["T1w"] != healthy.parameters["T1w"]
 
 
-def test_fewer_modalities_are_the_same_ones(healthy):
+def test_same_seed_same_bytes_whatever_else_is_asked_for(healthy):
     some = subject(SEED, Settings(spacing=4, modalities=("flair", "T1")))
     assert list(some.volumes) == ["FLAIR", "T1w"]
+    assert some.labels.array.tobytes() == healthy.labels.array.tobytes()
     for name, volume in some.volumes.items():
-        assert (volume.array == healthy.volumes[name].array).all()
-        assert some.parameters[name] == healthy.parameters[name]
+        assert volume.array.tobytes() == healthy.volumes[name].array.tobytes()
+    others = {"PDw", "T2w"}
+    assert some.parameters == {k: v for k, v in healthy.parameters.items() if k not in others}
 
 
 def test_everything_lies_on_one_grid(healthy):
@@ -131,16 +125,13 @@ def test_recorded_contrast_is_that_of_the_arrays(sick):
             assert drawn[f"cnr_{a}_{b}"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_recorded_noise_is_that_of_white_matter(healthy):
-    # Pure white matter differs from its neighbours by noise alone: differences have σ·√2.
-    for name, volume in healthy.volumes.items():
-        white = healthy.labels.array == WHITE
-        pure = white[1:] & white[:-1]
-        steps = np.diff(volume.array, axis=0)[pure]
-        spread = 1.4826 * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2)
+def test_recorded_noise_is_in_proportion_to_white_matter(healthy):
+    for name in healthy.volumes:
         drawn = healthy.parameters[name]
         assert 20 <= drawn["snr_white"] <= 50
-        assert 0.7 * drawn["noise_sigma"] < spread < 3 * drawn["noise_sigma"]
+        # Bias, texture and mixed voxels move the median by a few per cent.
+        ratio = median(healthy, name, WHITE) / drawn["noise_sigma"]
+        assert ratio == pytest.approx(drawn["snr_white"], rel=0.2)
 
 
 def test_parameters_are_json_and_in_range(sick):
@@ -150,7 +141,7 @@ def test_parameters_are_json_and_in_range(sick):
     assert all(abs(angle) <= 5 for angle in parameters["rotation_deg"])
     for name in ("T1w", "PDw", "T2w", "FLAIR"):
         assert 0.05 <= parameters[name]["bias_strength"] <= 0.2
-        assert 4 == parameters[name]["slice_thickness_mm"]
+        assert parameters[name]["slice_thickness_mm"] == 4
 
 
 @pytest.mark.parametrize(
@@ -184,9 +175,3 @@ def test_settings_know_the_names_people_type():
 def test_illegal_seed():
     with pytest.raises(UsageError, match="--seed -1"):
         subject(-1)
-
-
-def test_one_field_strength():
-    for seed in range(3):
-        settings = Settings(spacing=8, modalities=("T1",), field_strengths=(3,))
-        assert subject(seed, settings).parameters["field_strength_t"] == 3

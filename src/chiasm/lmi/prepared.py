@@ -133,5 +133,5 @@ def pairwise(x: Any, y: Any, settings: LMISettings) -> Any:
         raise UsageError(explain("x, y", shapes, "are no pairs of patches", legal))
     if first.device != second.device or isinstance(x, np.ndarray) != isinstance(y, np.ndarray):
         raise UsageError(explain("y", type(y).__name__, "is not what x is", type(x).__name__))
-    exact = (patches.flatten(1).cpu().double() for patches in (first, second))
-    return _like(patch_scores(*exact, settings).float().to(first.device), x)
+    exact = [patches.flatten(1).cpu().double() for patches in (first, second)]
+    return _like(patch_scores(exact[0], exact[1], settings).float().to(first.device), x)

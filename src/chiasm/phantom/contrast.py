@@ -10,8 +10,8 @@ Relaxation times, in ms, and proton densities, relative to water:
   al., Front. Neurol. 2019, 10:1333).
 - CSF: T1 about 4.3 s at any field (Rooney et al., MRM 2007, 57:308), T2 about 2 s. In multi-slice
   spin echoes fresh CSF flows in and seems to recover faster, down to BrainWeb's 2569 ms.
-- Multiple-sclerosis lesion: T1 half as much again as white matter's, as in BrainWeb (752 to 500);
-  T2 and proton density between grey matter and BrainWeb's lesion (237 ms).
+- White-matter lesions differ more than any mean tells. Ours have a little more water and a longer
+  T1 than grey matter, and a T2 between its and that of BrainWeb's lesion (237).
 - Muscle: T1 1008 and 1412, T2 44 and 50 at 1.5 and 3 T (Stanisz et al., MRM 2005, 54:507).
 - Subcutaneous fat: T1 343 and 382, T2 58 and 68; marrow: T1 549 and 586, T2 49 (de Bazelaire et
   al., Radiology 2004, 230:652).
@@ -43,7 +43,7 @@ PROPERTIES: Mapping[float, Tissues] = {
         "csf": Tissue(1.0, 4300, 2000),
         "grey": Tissue(0.837, 1197, 83),
         "white": Tissue(0.691, 646, 70),
-        "lesion": Tissue(0.82, 970, 135),
+        "lesion": Tissue(0.87, 1300, 135),
         "skull": Tissue(0.05, 500, 20),
         "marrow": Tissue(0.5, 549, 49),
         "muscle": Tissue(0.79, 1008, 44),
@@ -53,7 +53,7 @@ PROPERTIES: Mapping[float, Tissues] = {
         "csf": Tissue(1.0, 4300, 2000),
         "grey": Tissue(0.837, 1331, 110),
         "white": Tissue(0.691, 832, 79.6),
-        "lesion": Tissue(0.82, 1250, 150),
+        "lesion": Tissue(0.87, 1450, 155),
         "skull": Tissue(0.05, 500, 20),
         "marrow": Tissue(0.5, 586, 49),
         "muscle": Tissue(0.79, 1412, 50),

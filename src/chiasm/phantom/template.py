@@ -13,6 +13,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit, logit
 
+from chiasm.phantom.fields import stretch
+
 # Ellipsoids in MNI mm: centre, radii. In the first two the template is sharp and tissues blend into
 # each other (nuclei, brainstem); in the third, folds are too fine to be drawn at 1 mm.
 _NUCLEI = ((0, -6, 4), (34, 36, 22))
@@ -91,7 +93,7 @@ def _ellipsoid(frame: Frame, ellipsoid: tuple) -> np.ndarray:
 
 
 def _signed_distance(inside: np.ndarray) -> np.ndarray:
-    """Distance to the boundary in voxels, positive inside, smoothed to sub-voxel steps."""
+    """Distance to the boundary in lattice steps, positive inside, smoothed between them."""
     boundary = inside & ~ndimage.binary_erosion(inside, border_value=1)
     distance = ndimage.distance_transform_edt(~boundary).astype(np.float32)
     distance = np.where(inside, distance + 0.5, 0.5 - distance)
@@ -133,8 +135,12 @@ def template() -> Template:
     deep = np.maximum(nuclei, beside)
     cortex = (1 - deep) * (1 - 0.75 * _ellipsoid(frame, _CEREBELLUM))
     outer = ~inside | ((csf > 0.4) & (deep < 0.5))
-    depth, outside = _signed_distance(~outer), -_signed_distance(inside)
-    maps = np.stack([_log_odds(white), _log_odds(csf), depth, outside, deep, cortex])
+    # The hull is smooth: every other voxel tells where it is.
+    hull = -2 * _signed_distance(inside[::2, ::2, ::2])
+    outside = stretch(hull, [np.arange(n) / 2 for n in inside.shape])
+    maps = np.stack(
+        [_log_odds(white), _log_odds(csf), _signed_distance(~outer), outside, deep, cortex]
+    )
 
     site = (white > 0.8) & (frame.axes(1)[2] > _LOWEST_LESION)
     odds = ventricles[site].astype(np.float64) + 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.utils.data import IterableDataset
 from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.intensity import IntensityMap
+from chiasm.modality import modality_from_filename
 from chiasm.preparation import Prepared, prepare
 from chiasm.progress import progress
 from chiasm.training.settings import Augmentation, TrainingSettings
@@ -41,7 +43,7 @@ def find_subjects(folder: Path, target: str, *, with_labels: bool) -> list[Subje
     """
     found = []
     for image in files.find_images(folder, modality=target):
-        name = next((part for part in image.parts if part.startswith("sub-")), files.stem(image))
+        name = _subject(image, folder)
         labels = None
         if with_labels:
             stem = files.stem(image).rsplit("_", 1)[0]
@@ -52,6 +54,19 @@ def find_subjects(folder: Path, target: str, *, with_labels: bool) -> list[Subje
                 raise CaseError(explain("-i", image, "has no label map", legal))
         found.append(Subject(name, image, labels))
     return found
+
+
+def _subject(image: Path, folder: Path) -> str:
+    """``sub-<label>`` where BIDS names it; else the file's name, or its folder's if that says less.
+
+    ``ana_T1w.nii.gz`` is a subject of its own, ``ana/T1w.nii.gz`` is the subject ``ana``.
+    """
+    parts = image.relative_to(folder).parts or (image.name,)
+    for part in reversed(parts):
+        if named := re.match(r"sub-[^_.]+", part):
+            return named[0]
+    stem = files.stem(image)
+    return stem if "_" in stem or modality_from_filename(stem) is None else parts[0]
 
 
 def split(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
@@ -43,6 +45,24 @@ class _Progress(Callback):
         self.advance(1)
 
 
+class _Averaging(EMAWeightAveraging):
+    """Averaged weights, which validation runs on; a break within it puts the others back first."""
+
+    _swapped = False
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._swapped = True
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, pl_module)
+        self._swapped = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self._swapped:
+            self.on_validation_epoch_end(trainer, pl_module)
+
+
 def train(
     folder: Path,
     output: Path,
@@ -71,13 +91,15 @@ def train(
     Raises
     ------
     CaseError
-        Fewer than two subjects, unreadable images, an output that exists, nothing to resume, or
-        a checkpoint of other settings.
+        Fewer than two subjects, unreadable images, an output that exists, nothing to resume, a
+        checkpoint of other settings, a loss that is not finite; or broken off by Ctrl-C.
     UsageError
         Illegal settings.
     """
     where = resolve_device(device)
-    checkpoint = _check_output(output, settings, resume=resume, overwrite=overwrite)
+    _check_output(output, resume=resume, overwrite=overwrite)
+    checkpoint = output / _CHECKPOINT if resume else None
+    state = _resumable(checkpoint, settings) if checkpoint else None
     kind = OBJECTIVES.load(settings.method, "--method")
     subjects = find_subjects(folder, settings.target, with_labels=kind.with_labels)
     train_subjects, validation_subjects = split(subjects, settings)
@@ -95,10 +117,10 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     files.write_text(output / _SETTINGS, written, overwrite=True)
+    if checkpoint is None:  # that of another run must not be resumed as if it were this one's
+        (output / _CHECKPOINT).unlink(missing_ok=True)
     start = time.monotonic()
-    before = 0
-    if checkpoint is not None:
-        before = torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"]
+    before = 0 if state is None else int(state["global_step"])
     with progress(f"train {settings.method}", settings.iterations, before) as advance:
         trainer = _trainer(settings, output, where, advance)
         training = TrainingModule(kind(settings, module))
@@ -107,21 +129,31 @@ def train(
             held_out.batch(settings.batch, (settings.seed, 2**31 + k), None)
             for k in range(_VALIDATION_BATCHES)
         ]
-        trainer.fit(
-            training,
-            train_dataloaders=DataLoader(batches, batch_size=None),
-            val_dataloaders=DataLoader(held, batch_size=None),
-            ckpt_path=checkpoint,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        legal = "`--resume` to go on"
-        raise CaseError(explain("-o", output, "was interrupted; its checkpoint is kept", legal))
+        judged = DataLoader(held, batch_size=None)
+        try:
+            if before < settings.iterations:
+                trainer.fit(
+                    training,
+                    train_dataloaders=DataLoader(batches, batch_size=None),
+                    val_dataloaders=judged,
+                    ckpt_path=checkpoint,
+                    weights_only=True,
+                )
+            else:  # all was done but the writing of the model
+                training.load_state_dict(state["state_dict"])
+        except SystemExit:  # what Lightning makes of Ctrl-C, which it also silences
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            problem = "was interrupted; its checkpoint is kept"
+            raise CaseError(explain("-o", output, problem, "--resume to go on")) from None
+        except FloatingPointError as error:
+            legal = "a smaller learning_rate, or precision=32-true"
+            raise CaseError(explain("-o", output, str(error), legal)) from None
+    (scores,) = trainer.validate(training, judged, verbose=False)
     facts = {
         "settings": settings.model_dump(mode="json"),
         "subjects": {"train": len(train_subjects), "validation": len(validation_subjects)},
         "samples": len(samples),
-        "validation_loss": float(trainer.callback_metrics["validation_loss"]),
+        "validation_loss": scores["validation_loss"],
         "seconds": round(time.monotonic() - start),
         "device": str(where),
         "torch": torch.__version__,
@@ -131,32 +163,38 @@ def train(
     return config
 
 
-def _check_output(
-    output: Path, settings: TrainingSettings, *, resume: bool, overwrite: bool
-) -> Path | None:
-    checkpoint = output / _CHECKPOINT
+def _check_output(output: Path, *, resume: bool, overwrite: bool) -> None:
     if output.exists() and not output.is_dir():
         raise CaseError(explain("-o", output, "is a file", "a folder, new or to be overwritten"))
-    if resume:
-        if not checkpoint.is_file():
-            legal = f"the folder of an interrupted run, with {_CHECKPOINT}"
-            raise CaseError(explain("--resume", output, "holds no checkpoint", legal))
-        before = TrainingSettings.model_validate(
-            yaml.safe_load((output / _SETTINGS).read_text(encoding="utf-8"))
-        )
-        if before != settings:
-            changed = [
-                key
-                for key in TrainingSettings.model_fields
-                if getattr(before, key) != getattr(settings, key)
-            ]
-            problem = f"was started with other settings ({', '.join(changed)})"
-            raise CaseError(explain("--resume", output, problem, f"those in {_SETTINGS}"))
-        return checkpoint
-    if not overwrite and (checkpoint.exists() or (output / models.CONFIG).exists()):
+    exists = (output / _CHECKPOINT).exists() or (output / models.CONFIG).exists()
+    if exists and not (resume or overwrite):
         legal = "a new folder, --resume to go on, or --overwrite to start anew"
         raise CaseError(explain("-o", output, "already holds a model", legal))
-    return None
+
+
+def _resumable(checkpoint: Path, settings: TrainingSettings) -> dict[str, Any]:
+    """What the checkpoint holds, if it is whole and of a run of the same settings."""
+    legal = f"the folder of an interrupted run, with {_SETTINGS} and {_CHECKPOINT}"
+    written = checkpoint.with_name(_SETTINGS)
+    for path in (checkpoint, written):
+        if not path.is_file():
+            raise CaseError(explain("--resume", path, "does not exist", legal))
+    try:
+        before = TrainingSettings.model_validate(yaml.safe_load(written.read_text("utf-8")))
+    except (ValueError, yaml.YAMLError):
+        raise CaseError(explain("--resume", written, "is damaged", legal)) from None
+    if before != settings:
+        changed = [
+            key
+            for key in TrainingSettings.model_fields
+            if getattr(before, key) != getattr(settings, key)
+        ]
+        problem = f"was started with other settings ({', '.join(changed)})"
+        raise CaseError(explain("--resume", checkpoint.parent, problem, f"those in {_SETTINGS}"))
+    try:
+        return torch.load(checkpoint, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, OSError, UnpicklingError):
+        raise CaseError(explain("--resume", checkpoint, "is damaged", legal)) from None
 
 
 def _trainer(
@@ -177,7 +215,7 @@ def _trainer(
         logger=CSVLogger(output, name="", version="log"),
         log_every_n_steps=10,
         callbacks=[
-            EMAWeightAveraging(decay=settings.ema),
+            _Averaging(decay=settings.ema),
             ModelCheckpoint(
                 output,
                 filename=Path(_CHECKPOINT).stem,

@@ -1,0 +1,244 @@
+"""`chiasm translate`: on the input's grid, in the target's units, and dependent on nothing else."""
+
+import json
+
+import nibabel as nib
+import numba
+import numpy as np
+import pytest
+import torch
+from command_samples import AFFINE, SHAPE, TARGET, brain, files_below, load, save_nifti
+from PIL import Image
+
+from chiasm import registry
+
+
+def translated(chiasm, scan, path, model, *options):
+    """The voxels of a translation that went well."""
+    result = chiasm("translate", "-i", scan, "-o", path, "--model", model, *options)
+    assert (result.code, result.err) == (0, "")
+    return load(path)
+
+
+def turned(degrees, spacing):
+    """An oblique affine: rotated about two axes, then scaled."""
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    about_z = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    affine = np.eye(4)
+    affine[:3, :3] = about_x @ about_z @ np.diag(spacing)
+    affine[:3, 3] = (-11, 7.5, 30)
+    return affine
+
+
+GRIDS = {
+    "as it is": (SHAPE, AFFINE),
+    "oblique": (SHAPE, turned(20, (2, 2, 4))),
+    "oblique and flipped": ((30, 26, 5), turned(-35, (-1.5, 2.2, 5))),
+    "sagittal": ((6, 28, 24), np.array([[0, 0, 4.0, 1], [2, 0, 0, 2], [0, 2, 0, 3], [0, 0, 0, 1]])),
+    "4D with one volume": ((*SHAPE, 1), AFFINE),
+    "2D": ((32, 28), AFFINE),
+    "one slice": ((24, 28, 1), AFFINE),
+    "one slice along the first axis": ((1, 28, 24), np.diag([5, 2, 2, 1.0])),
+    "one slice along the second axis": ((24, 1, 28), np.diag([2, 5, -2, 1.0])),
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_output_lies_exactly_where_the_input_does(chiasm, grid, tmp_path, regression):
+    shape, affine = GRIDS[grid]
+    array = brain((*shape, 1)[:3]).reshape(shape)
+    scan = save_nifti(tmp_path / "a_PDw.nii.gz", array, affine)
+    out = tmp_path / "a_T1w.nii.gz"
+    values = translated(chiasm, scan, out, regression)
+    source, image = nib.load(scan), nib.load(out)
+    assert values.shape == shape
+    np.testing.assert_array_equal(image.affine, source.affine)
+    for field in ("pixdim", "xyzt_units", "qform_code", "sform_code"):
+        np.testing.assert_array_equal(image.header[field], source.header[field])
+    outside = array == 0
+    assert (values[outside] == TARGET.background).all()
+    assert np.ptp(values[~outside]) > 1
+    assert values[~outside].min() >= TARGET.low
+    assert values[~outside].max() <= TARGET.high
+
+
+@pytest.mark.parametrize("method", ["regression", "lmi-diffusion", "sdedit", "histogram", "none"])
+def test_every_method_marks_what_it_made(chiasm, method, scan, out, regression, diffusion):
+    model = diffusion if method in ("lmi-diffusion", "sdedit") else regression
+    path = out / "a.nii.gz"
+    values = translated(chiasm, scan, path, model, "--method", method)
+    header = nib.load(path).header
+    assert bytes(header["descrip"].item()).startswith(b"synthetic: chiasm")
+    assert header.get_data_dtype() == np.float32
+    assert np.isfinite(values).all()
+
+
+def test_every_registered_method_is_tested_above():
+    assert set(registry.TRANSLATORS) == {
+        "regression", "lmi-diffusion", "sdedit", "histogram", "none",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("scheduler", registry.SCHEDULERS)
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_every_scheduler_in_few_steps(chiasm, scheduler, steps, scan, out, diffusion):
+    options = ("--scheduler", scheduler, "--steps", steps)
+    values = translated(chiasm, scan, out / "a.nii.gz", diffusion, *options)
+    assert np.isfinite(values).all()
+
+
+def test_none_rescales_linearly_between_the_recorded_maps(chiasm, scan, out, regression):
+    mask = save_nifti(scan.parent / "mask.nii.gz", (brain() > 0).astype(np.uint8))
+    report = out / "report.json"
+    options = ("--method", "none", "--mask", mask, "--report", report)
+    values = translated(chiasm, scan, out / "a.nii.gz", regression, *options)
+    (case,) = json.loads(report.read_text())["cases"]
+    source, inside = brain().astype(float), brain() > 0
+    low, high = np.percentile(source[inside], (0.5, 99.5))
+    assert case["intensity"]["low"] == pytest.approx(low, rel=1e-5)
+    assert case["intensity"]["high"] == pytest.approx(high, rel=1e-5)
+    unit = np.clip((source - low) / (high - low), 0, 1)
+    expected = np.where(inside, TARGET.low + unit * (TARGET.high - TARGET.low), TARGET.background)
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lmi-diffusion", "sdedit"])
+@pytest.mark.parametrize("scheduler", ["ddim", "ddpm"])
+def test_the_batch_does_not_change_the_result(chiasm, method, scheduler, scan, out, diffusion):
+    options = ("--method", method, "--scheduler", scheduler)
+    one, four = (
+        translated(chiasm, scan, out / f"{n}.nii.gz", diffusion, *options, "--batch", n)
+        for n in (1, 4)
+    )
+    span = TARGET.high - TARGET.low
+    np.testing.assert_allclose(one / span, four / span, atol=1e-4)
+
+
+def test_nor_do_the_other_cases(chiasm, scan, tmp_path, out, diffusion):
+    alone = translated(chiasm, scan, out / "alone.nii.gz", diffusion)
+    other = save_nifti(tmp_path / "in" / "sub-00_PDw.nii.gz", brain((30, 26, 9), seed=3))
+    given = ("-i", other, "-i", scan, "-o", out, "--model", diffusion)
+    assert chiasm("translate", *given).code == 0
+    np.testing.assert_array_equal(load(out / "sub-01_T1w.nii.gz"), alone)
+
+
+def test_the_seed_decides_and_nothing_else_does(chiasm, scan, out, diffusion):
+    first, again, other = (
+        translated(chiasm, scan, out / f"{name}.nii.gz", diffusion, "--seed", seed)
+        for name, seed in (("first", 5), ("again", 5), ("other", 6))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1
+
+
+def test_options_reach_the_run(chiasm, scan, out, diffusion):
+    report = out / "report.json"
+    options = {"--steps": 4, "--scheduler": "unipc", "--guidance": 0.5, "--seed": 3, "--batch": 2}
+    words = [word for pair in options.items() for word in pair]
+    translated(chiasm, scan, out / "a.nii.gz", diffusion, *words, "--report", report)
+    content = json.loads(report.read_text())
+    expected = {"steps": 4, "scheduler": "unipc", "guidance": 0.5, "seed": 3}
+    assert content["settings"].items() >= (expected | {"batch": 2}).items()
+    assert content["cases"][0].items() >= expected.items()
+
+
+def test_the_report_tells_all_that_was_done(chiasm, scan, tmp_path, out, regression):
+    missing = tmp_path / "in" / "sub-02_PDw.nii.gz"
+    report = tmp_path / "reports" / "report.json"
+    given = ("-i", missing, "-i", scan, "-o", out, "--model", regression, "--report", report)
+    assert chiasm("translate", *given).code == 1
+    content = json.loads(report.read_text())
+    assert content["settings"]["model"] == "tiny-regression"
+    assert content["settings"]["method"] == "regression"
+    (failed,) = content["failed"]
+    assert str(missing) in failed
+    (case,) = content["cases"]
+    assert case["input"] == str(scan)
+    assert case["outputs"] == [str(out / "sub-01_T1w.nii.gz")]
+    assert case["grid"]["source"]["shape"] == list(SHAPE)
+    np.testing.assert_allclose(case["grid"]["source"]["rows"], AFFINE)
+    assert case["intensity"]["low"] < case["intensity"]["high"]
+    assert case["seconds"] > 0
+    assert case["device"] == "cpu" or torch.cuda.is_available()
+
+
+def test_the_sources_modality_chooses_its_intensity_policy(chiasm, scan, out, regression):
+    report = out / "report.json"
+    options = ("--modality", "ct", "--method", "none", "--report", report)
+    translated(chiasm, scan, out / "a.nii.gz", regression, *options)
+    (case,) = json.loads(report.read_text())["cases"]
+    assert (case["intensity"]["low"], case["intensity"]["high"]) == (-20, 100)
+    assert case["intensity"]["units"] == "HU"
+
+
+@pytest.mark.parametrize("name", ["T1", "t1w", "T1w"])
+def test_the_target_may_be_named_in_any_way(chiasm, name, scan, out, regression):
+    translated(chiasm, scan, out / "a.nii.gz", regression, "--to", name)
+
+
+def test_nothing_is_made_outside_the_mask(chiasm, scan, out, regression):
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[8:16, 8:20, 1:5] = 1
+    path = save_nifti(scan.parent / "sub-01_mask.nii.gz", mask)
+    values = translated(chiasm, scan, out / "a.nii.gz", regression, "--mask", path)
+    assert (values[mask == 0] == TARGET.background).all()
+    assert (values[mask == 1] >= TARGET.low).all()
+
+
+def test_threads_are_limited(chiasm, scan, out, regression):
+    before = torch.get_num_threads(), numba.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        translated(chiasm, scan, out / "a.nii.gz", regression, "--threads", 1)
+        assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
+
+
+def test_a_whole_head_is_said_so_if_the_model_knows_brains(chiasm, tmp_path, out, regression):
+    large = np.diag([10.0, 10, 40, 1])  # 240 × 280 × 240 mm
+    scan = save_nifti(tmp_path / "head_PDw.nii.gz", brain(), large)
+    given = ("-i", scan, "-o", out, "--model", regression, "--method", "none")
+    result = chiasm("translate", *given)
+    assert result.code == 0
+    assert result.err.startswith(f"chiasm: warning: {scan} looks like a whole head")
+    assert len(result.err.splitlines()) == 1
+    assert files_below(out) == ["head_T1w.nii.gz"]
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_slice_gives_a_slice_of_its_size(chiasm, ending, dtype, tmp_path, out, regression):
+    pixels = brain((40, 36, 1))[..., 0].astype(dtype)
+    path = tmp_path / f"slice_PD{ending}"
+    Image.fromarray(pixels).save(path)
+    given = ("-i", path, "-o", out, "--model", regression)
+    assert chiasm("translate", *given, "--spacing", 2).code == 0
+    made = Image.open(out / f"slice_T1w{ending}")
+    assert made.size == (36, 40)
+    assert np.asarray(made).dtype == dtype
+    assert np.ptp(np.asarray(made)) > 0
+
+    assumed = chiasm("translate", *given, "--overwrite")
+    assert assumed.code == 0
+    assert "1 mm (--spacing)" in assumed.err
+
+
+def test_a_spacing_is_not_for_a_nifti(chiasm, scan, out, regression):
+    result = chiasm("translate", "-i", scan, "-o", out, "--model", regression, "--spacing", 2)
+    assert result.code == 1
+    result.assert_said("--spacing", scan, "header")
+
+
+def test_a_process_of_its_own_says_nothing_but_what_it_did(
+    chiasm_process, chiasm, scan, out, diffusion
+):
+    path = out / "process.nii.gz"
+    given = ("-i", scan, "-o", path, "--model", diffusion, "--threads", 1)
+    result = chiasm_process("translate", *given)
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"[1/1] {scan} -> {path}\n"
+    here = translated(chiasm, scan, out / "here.nii.gz", diffusion)
+    np.testing.assert_allclose(load(path), here, atol=1e-4 * TARGET.high)

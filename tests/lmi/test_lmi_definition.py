@@ -1,0 +1,102 @@
+"""The engines against a float64 NumPy definition, and against one another."""
+
+import numpy as np
+import pytest
+import torch
+from lmi_numpy import every_score, mutual_information
+
+from chiasm.lmi import LMISettings, local_mutual_information, patch_mutual_information, prepare
+from chiasm.lmi.definition import Definition
+
+CASES = {
+    "default": ((9, 11), {}),
+    "bits": ((9, 11), {"normalized": False}),
+    "patch 5": ((9, 10), {"patch_size": 5}),
+    "patch 7, no search": ((9, 10), {"patch_size": 7, "search_size": 1}),
+    "search 5, 64 bins": ((6, 7), {"search_size": 5, "bins": 64}),
+    "8 bins": ((9, 10), {"bins": 8, "bandwidth": 0.1}),
+    "wide kernel": ((9, 10), {"bandwidth": 0.3, "normalized": False}),
+    "2 bins": ((9, 10), {"bins": 2, "bandwidth": 0.4}),
+    "just not narrow": ((9, 10), {"bandwidth": 0.36 / 26}),
+    "narrow": ((9, 10), {"bandwidth": 0.2 / 26}),
+    "narrower than float32 exponents": ((9, 10), {"bandwidth": 1e-4}),
+    "odd sizes": ((17, 23), {"search_size": 1}),
+    "one row": ((1, 19), {}),
+    "one column": ((19, 1), {}),
+    "one pixel": ((1, 1), {}),
+    "volume": ((5, 5, 5), {}),
+    "volume, patch 5": ((3, 4, 5), {"patch_size": 5, "bins": 16}),
+    "one plane": ((1, 4, 6), {}),
+}
+
+
+def noise(shape, seed):
+    """Uniform noise that leaves [0, 1] on both sides."""
+    return np.random.default_rng(seed).uniform(-0.2, 1.2, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(("shape", "settings"), CASES.values(), ids=CASES)
+def test_equals_the_numpy_definition(shape, settings):
+    source, other = noise(shape, 1), noise(shape, 2)
+    scores = every_score(source, other, **settings)
+    prepared = prepare(source, **settings)
+    np.testing.assert_allclose(prepared(other, reduce="none"), scores, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(prepared(other), scores.max(0), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["corrected", "published"])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_torch_engine_equals_numba_engine(variant, normalized):
+    source, other = (torch.from_numpy(noise((2, 1, 13, 19), seed)) for seed in (3, 4))
+    prepared = prepare(source, variant=variant, normalized=normalized)
+    assert not isinstance(prepared._engine, Definition)
+    slow = Definition(source[:, 0], prepared.settings, pixels_at_once=97)
+    for reduce in ("max", "none"):
+        expected = slow(other[:, 0], every_offset=reduce == "none")
+        torch.testing.assert_close(prepared(other, reduce=reduce), expected, rtol=0, atol=2e-5)
+
+
+def test_torch_engine_in_single_precision():
+    # What runs on devices other than the CPU.
+    source, other = (torch.from_numpy(noise((1, 4, 5, 6), seed)) for seed in (5, 6))
+    settings = LMISettings()
+    exact, single = Definition(source, settings), Definition(source, settings)
+    single.dtype = torch.float32
+    torch.testing.assert_close(single(other, True), exact(other, True), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 5), (3, 3, 3)])
+def test_pairs_of_patches(shape):
+    x, y = noise((6, *shape), 7), noise((6, *shape), 8)
+    for normalized in (True, False):
+        expected = [
+            mutual_information(p, q, normalized=normalized)
+            for p, q in zip(x.clip(0, 1), y.clip(0, 1), strict=True)
+        ]
+        scores = patch_mutual_information(x, y, normalized=normalized)
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-6)
+
+
+def test_tiles_do_not_show():
+    # Wider and taller than one tile, mostly background: every seam and every skipped piece.
+    source, other = noise((80, 270), 9), noise((80, 270), 10)
+    source[:40, 50:250] = 0.4
+    source[60:, :130] = 0.0
+    slow = Definition(torch.from_numpy(source)[None], LMISettings(search_size=1))
+    expected = slow(torch.from_numpy(other)[None], every_offset=False)[0, 0]
+    scores = local_mutual_information(source, other, search_size=1)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
+    assert (scores[1:39, 51:249] == 0).all()
+    assert (scores[:40, :49] > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 12, 15), (3, 1, 4, 5, 6)])
+def test_batch_equals_one_by_one(shape):
+    source, other = noise(shape, 11), noise(shape, 12)
+    together = local_mutual_information(source, other)
+    every = prepare(source)(other, reduce="none")
+    assert together.shape == shape
+    assert every.shape == (3, 3 ** len(shape[2:]), *shape[2:])
+    for one, scores, x, y in zip(together, every, source, other, strict=True):
+        np.testing.assert_allclose(local_mutual_information(x[0], y[0]), one[0], atol=1e-6)
+        np.testing.assert_allclose(prepare(x[0])(y[0], reduce="none"), scores, atol=1e-6)
