@@ -44,14 +44,17 @@ def as_mask(mask: Image | np.ndarray | None, volume: Volume) -> np.ndarray | Non
         return None
     if isinstance(mask, np.ndarray):
         array = mask
-    elif isinstance(mask, str | Path):
-        labels = files.read_labels(mask, argument="--mask")
-        if not labels.same_grid(volume):
-            problem = f"lies on another grid ({labels!r})"
-            raise CaseError(explain("--mask", mask, problem, f"that of the image, {volume!r}"))
-        array = labels.array
     else:
-        array = as_volume(mask, argument="--mask").array
+        found: Volume | LabelVolume
+        if isinstance(mask, str | Path):
+            found = files.read_labels(mask, argument="--mask")
+        else:
+            found = as_volume(mask, argument="--mask")
+        if not found.same_grid(volume):
+            name = mask if isinstance(mask, str | Path) else "image"
+            problem = f"lies on another grid ({found!r})"
+            raise CaseError(explain("--mask", name, problem, f"that of the image, {volume!r}"))
+        array = found.array
     if array.shape != volume.shape or not array.any():
         problem = f"has shape {array.shape} and {int(np.count_nonzero(array))} voxels set"
         raise CaseError(explain("--mask", "", problem, f"shape {volume.shape}, some voxels set"))

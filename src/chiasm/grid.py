@@ -101,6 +101,7 @@ class Grid(BaseModel):
         spacing: Sequence[float | None] = (None, None, None),
         orientation: str = "RAS",
         divisible_by: int = 1,
+        least: int = 1,
         slice_axis: int | None = 2,
         crop: Sequence[tuple[int, int]] | None = None,
         size: Sequence[int | None] = (None, None, None),
@@ -124,6 +125,8 @@ class Grid(BaseModel):
             Where the axes of the network point to, e.g. ``"RAS"``.
         divisible_by : int
             The network's size is a multiple of this, in plane; in 3D along all axes.
+        least : int
+            Fewest voxels that the network takes in plane; fewer are padded to it.
         slice_axis : int or None
             Which axis of ``orientation`` the slices are stacked along; it becomes the last. None
             for a 3D network. An axis of length 1, if there is just one, is always last.
@@ -160,7 +163,8 @@ class Grid(BaseModel):
             ratio = _ratio(spacing[k], lengths[axis])
             extent = max(1, math.ceil((last - first) / ratio - _SAME_SPACING))
             multiple = divisible_by if slice_axis is None or k < 2 else 1
-            padded = size[k] or math.ceil(extent / multiple) * multiple
+            fewest = least if k < 2 else 1
+            padded = size[k] or math.ceil(max(extent, fewest) / multiple) * multiple
             before = (padded - extent) // 2
             step = ratio * turn[axis, 1]
             index_map[axis, k] = step

@@ -175,6 +175,8 @@ def prepare(
         spacing=settings.spacing,
         orientation=settings.orientation,
         divisible_by=divisible_by,
+        # A U-Net's coarsest level must hold more than one voxel for its norm.
+        least=2 * divisible_by if divisible_by > 1 else 1,
         slice_axis=None if context.kind == "3d" else settings.slice_axis,
         crop=_box(mask),
     )

@@ -76,10 +76,11 @@ def test_translate_then_evaluate_in_memory(scan, regression):
         ({"device": "banana"}, UsageError, "--device banana"),
         ({"image": "nowhere.nii.gz"}, CaseError, "nowhere.nii.gz: does not exist"),
         ({"image": nib.Nifti1Image(np.ones((20, 20, 4, 2)), AFFINE)}, CaseError, "one volume"),
-        ({"image": nib.Nifti1Image(np.ones(SHAPE), AFFINE)}, CaseError, "no contrast"),
+        ({"image": nib.Nifti1Image(np.ones(SHAPE), AFFINE)}, CaseError, "is empty"),
         ({"image": nib.Nifti1Image(brain() * np.nan, AFFINE)}, CaseError, "NaN"),
         ({"image": nib.Nifti1Image(brain((12, 28, 6)), AFFINE)}, CaseError, "at least 16"),
         ({"mask": np.ones((3, 3, 3))}, CaseError, "--mask"),
+        ({"mask": nib.Nifti1Image(brain(), 2 * AFFINE)}, CaseError, "--mask .* another grid"),
     ],
 )
 def test_errors_are_value_errors_of_one_line(changes, error, message, scan, regression):

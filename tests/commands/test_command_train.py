@@ -109,23 +109,23 @@ def test_no_image_but_the_targets_is_opened(chiasm, dataset, out, opened, method
     assert below - tables == scans
 
 
-@pytest.mark.parametrize("call", [3, 5], ids=["in training", "in validation"])
-def test_resuming_repeats_the_unbroken_run(chiasm, dataset, out, tmp_path, break_off, call):
+def test_resuming_repeats_the_unbroken_run(chiasm, dataset, out, break_off):
     """The loss is called in iterations 0, 1, 2, four times in validation, in iteration 3, ..."""
-    whole = tmp_path / "whole"
+    whole = out / "whole"
     assert chiasm(*command(dataset, whole, iterations=6)).code == 0
-    break_off(call, KeyboardInterrupt())
-    words = command(dataset, out, iterations=6)
-    broken = chiasm(*words)
-    assert broken.code == 1
-    broken.assert_said("-o", out, "--resume")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert "last.ckpt" in files_below(out)
-    assert not set(MODEL) & set(files_below(out))
+    for name, call in (("in training", 3), ("in validation", 5)):
+        words = command(dataset, out / name, iterations=6)
+        break_off(call, KeyboardInterrupt())
+        broken = chiasm(*words)
+        assert broken.code == 1
+        broken.assert_said("-o", out / name, "--resume")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert "last.ckpt" in files_below(out / name)
+        assert not set(MODEL) & set(files_below(out / name))
 
-    resumed = chiasm(*words, "--resume")
-    assert (resumed.code, resumed.err) == (0, "")
-    assert_same_weights(out, whole)
+        resumed = chiasm(*words, "--resume")
+        assert (resumed.code, resumed.err) == (0, "")
+        assert_same_weights(out / name, whole)
 
 
 def test_another_seed_is_another_model(chiasm, dataset, out, tmp_path):

@@ -35,7 +35,10 @@ GRIDS = {
     "as it is": (SHAPE, AFFINE),
     "oblique": (SHAPE, turned(20, (2, 2, 4))),
     "oblique and flipped": ((30, 26, 5), turned(-35, (-1.5, 2.2, 5))),
-    "sagittal": ((6, 28, 24), np.array([[0, 0, 4.0, 1], [2, 0, 0, 2], [0, 2, 0, 3], [0, 0, 0, 1]])),
+    "sagittal": (
+        (26, 8, 22),
+        np.array([[0, 0, 2.5, 1], [2, 0, 0, 2], [0, -3, 0, 3], [0, 0, 0, 1]]),
+    ),
     "4D with one volume": ((*SHAPE, 1), AFFINE),
     "2D": ((32, 28), AFFINE),
     "one slice": ((24, 28, 1), AFFINE),
@@ -56,11 +59,12 @@ def test_the_output_lies_exactly_where_the_input_does(chiasm, grid, tmp_path, re
     np.testing.assert_array_equal(image.affine, source.affine)
     for field in ("pixdim", "xyzt_units", "qform_code", "sform_code"):
         np.testing.assert_array_equal(image.header[field], source.header[field])
-    outside = array == 0
-    assert (values[outside] == TARGET.background).all()
-    assert np.ptp(values[~outside]) > 1
-    assert values[~outside].min() >= TARGET.low
-    assert values[~outside].max() <= TARGET.high
+    assert (values[array == 0] == TARGET.background).all()
+    inside = values[array > 0]
+    assert np.ptp(inside) > 1
+    # The brain is found in the image; specks of it may be left out.
+    assert (inside > TARGET.background).mean() > 0.95
+    assert inside.max() <= TARGET.high
 
 
 @pytest.mark.parametrize("method", ["regression", "lmi-diffusion", "sdedit", "histogram", "none"])
@@ -230,15 +234,3 @@ def test_a_spacing_is_not_for_a_nifti(chiasm, scan, out, regression):
     result = chiasm("translate", "-i", scan, "-o", out, "--model", regression, "--spacing", 2)
     assert result.code == 1
     result.assert_said("--spacing", scan, "header")
-
-
-def test_a_process_of_its_own_says_nothing_but_what_it_did(
-    chiasm_process, chiasm, scan, out, diffusion
-):
-    path = out / "process.nii.gz"
-    given = ("-i", scan, "-o", path, "--model", diffusion, "--threads", 1)
-    result = chiasm_process("translate", *given)
-    assert (result.code, result.err) == (0, "")
-    assert result.out == f"[1/1] {scan} -> {path}\n"
-    here = translated(chiasm, scan, out / "here.nii.gz", diffusion)
-    np.testing.assert_allclose(load(path), here, atol=1e-4 * TARGET.high)

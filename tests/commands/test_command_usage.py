@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
-from command_samples import brain, files_below, save_nifti
+from command_samples import brain, files_below, load, save_nifti
 
 from chiasm import registry
 from chiasm.modality import SUFFIXES
@@ -156,15 +157,19 @@ def test_two_inputs_that_would_meet_in_one_file(chiasm, scan, tmp_path, out, reg
     assert not out.exists()
 
 
-def test_a_process_of_its_own_has_the_same_exit_codes(chiasm_process, scan, out, regression):
+def test_a_process_of_its_own_does_the_same(chiasm, chiasm_process, scan, out, diffusion):
     damaged = scan.with_name("sub-02_PDw.nii.gz")
     damaged.write_bytes(scan.read_bytes()[:-300])
-    told = chiasm_process(
-        "translate", "-i", damaged, "-i", scan, "-o", out, "--model", regression, "--threads", 1
-    )
+    words = ("translate", "-i", damaged, "-i", scan, "--model", diffusion, "--threads", 1, "-o")
+    told = chiasm_process(*words, out)
     assert told.code == 1
     told.assert_said("-i", damaged, "truncated")
-    assert files_below(out) == ["sub-01_T1w.nii.gz"]
+    made = out / "sub-01_T1w.nii.gz"
+    assert told.out == f"[2/2] {scan} -> {made}\n"
+    assert files_below(out) == [made.name]
+    assert chiasm(*words, out / "here").code == 1
+    np.testing.assert_allclose(load(made), load(out / "here" / made.name), atol=0.1)
+
     refused = chiasm_process("translate", "-i", scan, "-o", out, "--steps", "abc")
     assert refused.code == 2
     refused.assert_said("--steps abc")

@@ -7,7 +7,10 @@ import pytest
 from chiasm.phantom import Settings, subject
 from chiasm.phantom.anatomy import build_anatomy
 
-SEED = 3
+
+@pytest.fixture(scope="session")
+def seed():
+    return 3
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,25 +24,25 @@ def _no_network():
 
 
 @pytest.fixture(scope="session")
-def healthy():
-    return subject(SEED, Settings(spacing=4))
+def healthy(seed):
+    return subject(seed, Settings(spacing=4))
 
 
 @pytest.fixture(scope="session")
-def sick():
-    return subject(SEED, Settings(spacing=4, lesions=True))
+def sick(seed):
+    return subject(seed, Settings(spacing=4, lesions=True))
 
 
 @pytest.fixture(scope="session")
-def headed():
-    return subject(SEED, Settings(spacing=4, head=True))
+def headed(seed):
+    return subject(seed, Settings(spacing=4, head=True, modalities=("T1", "T2")))
 
 
 @pytest.fixture(scope="session")
-def anatomy():
-    return build_anatomy(SEED, 4, lesions=True)
+def anatomy(seed):
+    return build_anatomy(seed, 4, lesions=True)
 
 
 @pytest.fixture(scope="session")
-def head_anatomy():
-    return build_anatomy(SEED, 4, head=True)
+def head_anatomy(seed):
+    return build_anatomy(seed, 4, head=True)

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from conftest import SEED
 
 from chiasm.errors import UsageError
 from chiasm.phantom import Settings, subject
@@ -17,15 +16,15 @@ def median(person, modality, label):
     return np.median(person.volumes[modality].array[person.labels.array == label])
 
 
-def test_another_seed_is_another_person(healthy):
-    other = subject(SEED + 1, Settings(spacing=4, modalities=("T1",)))
+def test_another_seed_is_another_person(healthy, seed):
+    other = subject(seed + 1, Settings(spacing=4, modalities=("T1",)))
     assert (other.labels.array != healthy.labels.array).mean() > 0.05
     assert other.parameters["size"] != healthy.parameters["size"]
     assert other.parameters["T1w"] != healthy.parameters["T1w"]
 
 
-def test_same_seed_same_bytes_whatever_else_is_asked_for(healthy):
-    some = subject(SEED, Settings(spacing=4, modalities=("flair", "T1")))
+def test_same_seed_same_bytes_whatever_else_is_asked_for(healthy, seed):
+    some = subject(seed, Settings(spacing=4, modalities=("flair", "T1")))
     assert list(some.volumes) == ["FLAIR", "T1w"]
     assert some.labels.array.tobytes() == healthy.labels.array.tobytes()
     for name, volume in some.volumes.items():
@@ -155,6 +154,7 @@ def test_parameters_are_json_and_in_range(sick):
         {"modalities": ("CT",)},
         {"modalities": ("T1", "nonsense")},
         {"field_strengths": (7.0,)},
+        {"lesions": "some"},
         {"lesion": True},
     ],
 )

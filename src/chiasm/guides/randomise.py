@@ -15,15 +15,28 @@ from torch.nn import functional
 
 
 class ContrastSettings(BaseModel):
-    """How strongly contrast is randomised. Widths are in voxels, intensities in [0, 1]."""
+    """How strongly contrast is randomised. Widths are in voxels, intensities in [0, 1].
+
+    Parameters
+    ----------
+    knots : int
+        Of the piecewise-linear map.
+    roughness : float
+        Each map lies between a straight line, rising or falling, and knots of random height, by a
+        share drawn up to this. With all maps at 1, most are rougher than any modality, and the
+        network learns to blur what it could see.
+    bias, gamma, blur, noise : float
+        Largest bias, log-exponent, standard deviation of blur, standard deviation of noise.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     knots: int = Field(default=8, ge=2)
+    roughness: float = Field(default=1.0, ge=0, le=1)
     bias: float = Field(default=0.2, ge=0, lt=1)
     gamma: float = Field(default=0.3, ge=0)
-    blur: float = Field(default=1.0, ge=0)
-    noise: float = Field(default=0.05, ge=0)
+    blur: float = Field(default=0.4, ge=0)
+    noise: float = Field(default=0.04, ge=0)
 
 
 def intensity_map(image: Tensor, values: Tensor) -> Tensor:
@@ -41,6 +54,17 @@ def intensity_map(image: Tensor, values: Tensor) -> Tensor:
     left = position.floor().long().clamp(max=knots - 2)
     low, high = values.gather(1, left), values.gather(1, left + 1)
     return (low + (high - low) * (position - left)).reshape(image.shape)
+
+
+def random_knots(
+    batch: int, settings: ContrastSettings, generator: torch.Generator | None
+) -> Tensor:
+    """What the knots of each sample's map are mapped to: in [0, 1], shape (batch, knots)."""
+    heights = torch.rand((batch, settings.knots), generator=generator)
+    ends = torch.rand((batch, 2), generator=generator)
+    line = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * torch.linspace(0, 1, settings.knots)
+    share = torch.rand((batch, 1), generator=generator) * settings.roughness
+    return line + share * (heights - line)
 
 
 def bias_field(
@@ -129,5 +153,5 @@ def randomise_contrast(
     Tensor, shape (B, C, \\*spatial)
         In [0, 1], 0 outside the mask.
     """
-    values = torch.rand((image.shape[0], settings.knots), generator=generator)
+    values = random_knots(image.shape[0], settings, generator)
     return degrade(intensity_map(image, values.to(image.device)), mask, settings, generator)

@@ -178,7 +178,12 @@ def _mark_varied(values, steps, span, count, varied):  # type: ignore[no-untyped
 def _score_tiles(  # type: ignore[no-untyped-def]
     tiles, lanes, source, other, varied, patch, search, span, bins, bandwidth, normalized, result
 ):
-    """Write the scores of the pixels of some tiles into ``result``; see `Corrected`."""
+    """Write the scores of the pixels of some tiles into ``result`` (B, offsets or 1, Z, Y, X).
+
+    ``tiles`` as `_tiles` makes them, of at most so many ``lanes`` with their halo; ``patch`` and
+    ``search`` are radii along (z, y, x); ``varied`` says where patches of the source are not
+    constant. One slot for all offsets keeps the best.
+    """
     halo = (patch[0] + search[0], patch[1] + search[1], patch[2] + search[2])
     share = np.float32(1 / len(span) ** (3 if patch[0] else 2))
     x, x_used = np.empty((bins, lanes), np.float32), np.empty(bins, np.bool_)
@@ -230,7 +235,6 @@ def _score_tiles(  # type: ignore[no-untyped-def]
                             score = max(total - hxy[lane], 0)
                             if normalized:
                                 score = min(2 * score / total, 1)
-                            # One slot for all offsets keeps the best; scores are never below 0.
                             scores[i, j] = max(scores[i, j], score)
                     offset += 1
 
@@ -284,9 +288,9 @@ class Corrected:
         self.settings = settings
         self.deep = source.ndim == 4
         self.source = self._volumes(source)
-        flat = (1, 1 if not self.deep else settings.patch_size) + (settings.patch_size,) * 2
-        high = maximum_filter(self.source, flat, mode="nearest")
-        self.varied = high > minimum_filter(self.source, flat, mode="nearest")
+        window = (1, *(2 * radius + 1 for radius in self._radii(settings.patch_size)))
+        high = maximum_filter(self.source, window, mode="nearest")
+        self.varied = high > minimum_filter(self.source, window, mode="nearest")
         self.tiles = _tiles(self.varied)
 
     def _volumes(self, images: Tensor) -> np.ndarray:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _PAIRS = (("csf", "grey"), ("grey", "white"), ("csf", "white"))
 _LEGAL = {
     "spacing": "more than 0, up to 8 mm",
+    "lesions": "true or false",
+    "head": "true or false",
     "modalities": f"one or more of {', '.join(SEQUENCES)}",
     "field_strengths": f"one or more of {', '.join(map(str, PROPERTIES))} (tesla)",
 }

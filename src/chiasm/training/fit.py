@@ -131,7 +131,7 @@ def train(
         ]
         judged = DataLoader(held, batch_size=None)
         try:
-            if before < settings.iterations:
+            if state is None or before < settings.iterations:
                 trainer.fit(
                     training,
                     train_dataloaders=DataLoader(batches, batch_size=None),
