@@ -133,6 +133,16 @@ def load_segmenter(
     return SEGMENTERS.load(loaded.config.method)(loaded, batch=batch, device=device)
 
 
+def check_pair(translator: Translator, segmenter: Segmenter) -> None:
+    """A segmenter that knows another modality than the translator makes raises `UsageError`."""
+    made, known = translator.model.config.target, segmenter.model.config.target
+    if known != made:
+        legal = f"a segmenter of {made}, which --model {translator.model.name} makes"
+        raise UsageError(
+            explain("--segmenter", segmenter.model.name, f"knows {known} alone", legal)
+        )
+
+
 def translate(
     image: Image,
     *,
@@ -223,6 +233,7 @@ def run(
     chosen = load_translator(model, method, to, **options)
     with_device = {key: options[key] for key in ("batch", "device") if key in options}
     judge = load_segmenter(segmenter, **with_device)
+    check_pair(chosen, judge)
     volume = as_volume(image, modality=modality)
     inside = as_mask(mask, volume)
     inside = head_mask(volume) if inside is None else inside

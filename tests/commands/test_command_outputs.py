@@ -78,6 +78,16 @@ def test_a_full_disk_when_the_report_is_written(chiasm, out, tmp_path, regressio
     assert files_below(out) == ["slice_T1w.png"]
 
 
+def test_ctrl_c_leaves_nothing_half_done(chiasm, scan, out, regression, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    result = chiasm("translate", "-i", scan, "-o", out, "--model", regression)
+    assert (result.code, result.err) == (130, "chiasm: interrupted\n")
+    assert files_below(out) == []
+
+
 def test_what_exists_is_replaced_only_when_told(chiasm, scan, tmp_path, out, regression):
     existing = out / "sub-01_T1w.nii.gz"
     existing.parent.mkdir()

@@ -1,6 +1,7 @@
 """Commands, options, names and values that are not legal: exit code 2 before anything is read."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -100,6 +101,7 @@ ILLEGAL = [
     (TRAIN + 'guides=[{"name":"nope"}]', ["guide", "nope", *registry.GUIDES]),
     (TRAIN + 'guides=[{"name":"source","bogus":1}]', ["guide", "bogus"]),
     (TRAIN + 'guides=[{"name":"lmi"}]', ["guides", "x_t"]),
+    (TRAIN + 'guides=[{"name":"lmi","maps":["source"],"patch_size":4}]', ["patch_size 4", "odd"]),
     (TRAIN + "guides=[]", ["guides", "at least one"]),
     (TRAIN + "contrast.knots=1", ["contrast.knots 1", "greater than or equal to 2"]),
     (TRAIN + "diffusion.steps=0", ["diffusion.steps 0", "greater than or equal to 1"]),
@@ -148,6 +150,17 @@ def test_noise_cannot_be_predicted_where_there_is_no_signal(chiasm, diffusion, s
     result.assert_said("parameterisation epsilon", "dpm++")
 
 
+def test_a_segmenter_of_another_modality(chiasm, scan, out, regression, segmenter, tmp_path):
+    config = json.loads((segmenter / "config.json").read_text())
+    other = tmp_path / "of-flair"
+    other.mkdir()
+    (other / "config.json").write_text(json.dumps(config | {"target": "FLAIR"}))
+    result = chiasm("run", "-i", scan, "-o", out, "--model", regression, "--segmenter", other)
+    assert result.code == 2
+    result.assert_said("--segmenter of-flair", "FLAIR", "T1w")
+    assert not out.exists()
+
+
 def test_two_inputs_that_would_meet_in_one_file(chiasm, scan, tmp_path, out, regression):
     other = save_nifti(tmp_path / "other" / scan.name, brain(seed=1))
     given = ("-i", scan, "-i", other, "-o", out, "--model", regression, "--overwrite")
@@ -173,6 +186,15 @@ def test_a_process_of_its_own_does_the_same(chiasm, chiasm_process, scan, out, d
     refused = chiasm_process("translate", "-i", scan, "-o", out, "--steps", "abc")
     assert refused.code == 2
     refused.assert_said("--steps abc")
+
+
+def test_nobody_reads_the_output():
+    command = [sys.executable, "-m", "chiasm", "info"]  # fits the buffer, so fails when flushed
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], *([name, "--help"] for name in COMMANDS)])

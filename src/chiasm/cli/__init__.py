@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,8 @@ import typer
 
 from chiasm.cli import demo, evaluate, info, phantom, run, segment, train, translate
 from chiasm.errors import ChiasmError, explain
+
+_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 
 app = typer.Typer(
     name="chiasm",
@@ -30,15 +33,18 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = command.main(given or ["--help"], prog_name="chiasm", standalone_mode=False) or 0
         sys.stdout.flush()
+        if code == _INTERRUPTED:  # newer versions of typer return it, older ones raise Abort
+            code = _fail("interrupted", _INTERRUPTED)
     except ChiasmError as error:
         code = _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        code = _fail("interrupted", 130)
+    except BrokenPipeError:  # who reads the output has seen enough, as in `chiasm info | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except OSError as error:  # the disk, where no file of the user's could be named
         code = _fail(f"{error}; legal: a disk with enough space, and files open to you", 1)
     except Exception as error:
         if type(error).__name__ == "Abort":
-            code = _fail("interrupted", 130)
+            code = _fail("interrupted", _INTERRUPTED)
         elif hasattr(error, "format_message"):
             code = _fail(_explained(error), getattr(error, "exit_code", 2))
         else:

@@ -176,11 +176,9 @@ def set_threads(threads: int | None) -> None:
         return
     if threads < 1:
         raise UsageError(explain("--threads", threads, "is not legal", "at least 1"))
-    import numba
     import torch
 
-    torch.set_num_threads(threads)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(threads)  # the LMI kernel takes as many
 
 
 def check_modality(name: str | None) -> str | None:

@@ -48,6 +48,7 @@ def command(
     }
     translator = api.load_translator(model, method, to, **chosen)
     judge = api.load_segmenter(segmenter, batch=batch, device=device)
+    api.check_pair(translator, judge)
     config = translator.model.config
     suffixes = [config.target, "dseg"]
     planned, errors = cases.plan(input, output, suffixes, leave_out=config.target, folder=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import model_validator
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chiasm.guides.base import Guide, PreparedGuide
 from chiasm.lmi import prepare
+from chiasm.lmi.settings import LMISettings
 
 
 class LMIGuide(Guide):
@@ -33,10 +34,14 @@ class LMIGuide(Guide):
     variant: Literal["corrected", "published"] = "corrected"
 
     @model_validator(mode="after")
-    def _some_map(self) -> LMIGuide:
+    def _legal(self) -> LMIGuide:
         if not self.maps or len(set(self.maps)) != len(self.maps):
             raise ValueError("maps must name 'sample', 'source' or both, each once")
+        LMISettings(**self._operator())
         return self
+
+    def _operator(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"name", "randomise", "maps"})
 
     @property
     def needs_sample(self) -> bool:  # type: ignore[override]
@@ -48,8 +53,7 @@ class LMIGuide(Guide):
     def prepare(self, source: Tensor) -> PreparedGuide:
         batch, images, *spatial = source.shape
         flat = source.reshape(batch * images, 1, *spatial)
-        settings = self.model_dump(exclude={"name", "randomise", "maps"})
-        score = prepare(flat, **settings)
+        score = prepare(flat, **self._operator())
         own = score(flat) if "source" in self.maps else None
 
         def guide(sample: Tensor | None, time: Tensor | None) -> Tensor:
