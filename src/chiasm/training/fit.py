@@ -36,10 +36,21 @@ _VALIDATION_BATCHES = 4
 
 
 class _Progress(Callback):
-    """Shows finished iterations."""
+    """Shows finished iterations, and counts the seconds of all parts of a resumed run."""
 
     def __init__(self, advance: Advance) -> None:
         self.advance = advance
+        self.start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.start -= state_dict["seconds"]
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.advance(1)
@@ -119,10 +130,10 @@ def train(
     files.write_text(output / _SETTINGS, written, overwrite=True)
     if checkpoint is None:  # that of another run must not be resumed as if it were this one's
         (output / _CHECKPOINT).unlink(missing_ok=True)
-    start = time.monotonic()
     before = 0 if state is None else int(state["global_step"])
     with progress(f"train {settings.method}", settings.iterations, before) as advance:
-        trainer = _trainer(settings, output, where, advance)
+        shown = _Progress(advance)
+        trainer = _trainer(settings, output, where, shown)
         training = TrainingModule(kind(settings, module))
         batches = Batches(samples, settings, start=lambda: trainer.global_step)
         held: Any = [
@@ -154,7 +165,7 @@ def train(
         "subjects": {"train": len(train_subjects), "validation": len(validation_subjects)},
         "samples": len(samples),
         "validation_loss": scores["validation_loss"],
-        "seconds": round(time.monotonic() - start),
+        "seconds": round(shown.seconds),
         "device": str(where),
         "torch": torch.__version__,
     }
@@ -198,7 +209,7 @@ def _resumable(checkpoint: Path, settings: TrainingSettings) -> dict[str, Any]:
 
 
 def _trainer(
-    settings: TrainingSettings, output: Path, device: torch.device, advance: Advance
+    settings: TrainingSettings, output: Path, device: torch.device, shown: _Progress
 ) -> Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
@@ -223,7 +234,7 @@ def _trainer(
                 save_on_exception=True,
                 enable_version_counter=False,
             ),
-            _Progress(advance),
+            shown,
         ],
         enable_progress_bar=False,
         enable_model_summary=False,
