@@ -220,3 +220,18 @@ def test_a_name_without_a_modality_is_kept_whole(chiasm, tmp_path, out, regressi
     path = save_nifti(tmp_path / "patient_seven.nii.gz", brain())
     assert chiasm("translate", "-i", path, "-o", out, "--model", regression).code == 0
     assert files_below(out) == ["patient_seven_T1w.nii.gz"]
+
+
+def test_a_scan_that_was_given_is_never_replaced(chiasm, tmp_path, regression):
+    scans = [tmp_path / name for name in ("a_T1w.nii.gz", "a_PDw.nii.gz")]
+    for scan in scans:
+        save_nifti(scan, brain())
+    before = [scan.read_bytes() for scan in scans]
+    for source, target in ((tmp_path, tmp_path), (scans[1], scans[1])):
+        result = chiasm(
+            "translate", "-i", source, "-o", target, "--model", regression, "--overwrite"
+        )
+        assert result.code == 2
+        assert "is one of the input files; legal: another file or folder" in result.err
+        assert "Traceback" not in result.err
+    assert [scan.read_bytes() for scan in scans] == before

@@ -57,19 +57,22 @@ def plan(
     Raises
     ------
     UsageError
-        The output is a file's name for several inputs, or two inputs would be written to one file.
+        The output is a file's name for several inputs, two inputs would be written to one file, or
+        an input would be replaced.
     """
     to_file = not folder and _is_file_name(output)
     if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
         raise UsageError(explain("-o", output, "names one file", "a folder for several inputs"))
     errors: list[CaseError] = []
     found: dict[Path, Path] = {}  # file -> its folder below the output
+    given: set[Path] = set()
     for path in inputs:
         try:
             images = files.find_images(path)
         except CaseError as error:
             errors.append(error)
             continue
+        given |= {image.resolve() for image in images}
         for image in images:
             below = image.parent.relative_to(path) if path.is_dir() else Path()
             if path.is_dir() and leave_out and modality_from_filename(image.name) == leave_out:
@@ -77,6 +80,7 @@ def plan(
                 continue
             found.setdefault(image, below)
     if to_file:
+        _spare_inputs((output,), given)
         return [Case(image, (output,)) for image in found], errors
     names = Counter((below, _subject(image), _ending(image)) for image, below in found.items())
     cases: dict[tuple[Path, ...], Case] = {}
@@ -85,10 +89,19 @@ def plan(
         if names[(below, stem, ending)] > 1:
             stem += f"_desc-from{modality_from_filename(image.name) or files.stem(image)}"
         outputs = tuple(output / below / f"{stem}_{suffix}{ending}" for suffix in suffixes)
+        _spare_inputs(outputs, given)
         if (other := cases.setdefault(outputs, Case(image, outputs))).source != image:
             problem = f"would hold the results of both {other.source} and {image}"
             raise UsageError(explain("-o", outputs[0], problem, "inputs of different names"))
     return list(cases.values()), errors
+
+
+def _spare_inputs(outputs: Sequence[Path], given: set[Path]) -> None:
+    """A scan that was given is never replaced, not even on request."""
+    for path in outputs:
+        if path.resolve() in given:
+            problem = "is one of the input files"
+            raise UsageError(explain("-o", path, problem, "another file or folder"))
 
 
 def _is_file_name(path: Path) -> bool:
