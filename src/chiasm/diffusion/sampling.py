@@ -59,8 +59,8 @@ class NoiseSchedule(BaseModel):
 
     def signal(self) -> Tensor:
         """ᾱ_t for t = 0 … T − 1, float64, shape (T,)."""
-        betas = DDPMScheduler(**(self._arguments() | {"rescale_betas_zero_snr": False})).betas
-        signal = torch.cumprod(1 - betas.double(), dim=0)
+        plain: Any = DDPMScheduler(**(self._arguments() | {"rescale_betas_zero_snr": False}))
+        signal = torch.cumprod(1 - plain.betas.double(), dim=0)
         if self.zero_terminal_snr:
             root = signal.sqrt()
             root = (root - root[-1]) * root[0] / (root[0] - root[-1])

@@ -54,18 +54,15 @@ class LMIGuide(Guide):
         batch, images, *spatial = source.shape
         flat = source.reshape(batch * images, 1, *spatial)
         score = prepare(flat, **self._operator())
-        own = score(flat) if "source" in self.maps else None
+        known = {"source": score(flat)} if "source" in self.maps else {}
 
         def guide(sample: Tensor | None, time: Tensor | None) -> Tensor:
-            maps = []
-            for what in self.maps:
-                if what == "source":
-                    one = own
-                else:
-                    if sample is None:
-                        raise ValueError("this guide compares the source with x_t, which is None")
-                    one = score(sample.repeat_interleave(images, dim=0).float())
-                maps.append(one.reshape(batch, images, *spatial))
-            return torch.cat(maps, dim=1).to(source.dtype) * 2 - 1
+            maps = dict(known)
+            if self.needs_sample:
+                if sample is None:
+                    raise ValueError("this guide compares the source with x_t, which is None")
+                maps["sample"] = score(sample.repeat_interleave(images, dim=0).float())
+            shaped = [maps[what].reshape(batch, images, *spatial) for what in self.maps]
+            return torch.cat(shaped, dim=1).to(source.dtype) * 2 - 1
 
         return guide

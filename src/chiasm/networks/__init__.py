@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from torch import nn
 
 from chiasm.errors import UsageError, explain
 from chiasm.registry import NETWORKS
@@ -19,8 +18,8 @@ class NetworkSettings(BaseModel):
     name: str
     arguments: dict[str, Any] = {}
 
-    def build(self, spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-        """The network with fresh weights; arguments it does not take raise `UsageError`.
+    def build(self, spatial_dims: int, in_channels: int, out_channels: int) -> Any:
+        """The torch module with fresh weights; arguments it does not take raise `UsageError`.
 
         ``forward(x, t)`` takes x of shape (B, in_channels, \\*spatial) and t of shape (B,) or
         None, and returns (B, out_channels, \\*spatial); every spatial size must be a multiple of
