@@ -20,6 +20,7 @@ from chiasm import files
 from chiasm.evaluation.image import image_scores
 from chiasm.evaluation.labels import label_scores
 from chiasm.evaluation.statistics import bootstrap_interval
+from chiasm.intensity import on_unit_range
 from chiasm.segmenters import Segmenter
 from chiasm.volume import LabelVolume, Volume
 
@@ -46,7 +47,10 @@ class Case:
 def judge(
     case: Case, method: str, translate: Translate | None, segmenter: Segmenter
 ) -> dict[str, Any]:
-    """Scores of one method on one case; ``translate`` None judges the real target image."""
+    """Scores of one method on one case; ``translate`` None judges the real target image.
+
+    PSNR and SSIM compare both images on [0, 1], each laid there by its own percentiles.
+    """
     start = time.perf_counter()
     image = case.real if translate is None else translate(case.source, case.mask)
     seconds = time.perf_counter() - start
@@ -56,7 +60,8 @@ def judge(
     if translate is None:
         row |= {"psnr": None, "ssim": None}
     else:
-        score = image_scores(image, case.real, case.mask)
+        unit = [on_unit_range(one, case.mask) for one in (image, case.real)]
+        score = image_scores(*unit, case.mask)
         row |= {"psnr": score.psnr, "ssim": score.ssim}
     row |= {f"dice_{one.name}": one.dice for one in tissue.labels}
     slices = int(case.mask.any(axis=(0, 1)).sum())

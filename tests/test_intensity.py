@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chiasm.errors import CaseError
-from chiasm.intensity import IntensityMap, IntensityPolicy, policy_for
+from chiasm.intensity import IntensityMap, IntensityPolicy, on_unit_range, policy_for
 from chiasm.volume import Volume
 
 RNG = np.random.default_rng(0)
@@ -123,3 +123,17 @@ def test_a_head_without_contrast_is_refused():
 def test_illegal_percentiles_are_refused(ends):
     with pytest.raises(ValueError):
         IntensityPolicy(low=ends[0], high=ends[1])
+
+
+def test_on_unit_range_forgets_the_receivers_gain():
+    rng = np.random.default_rng(0)
+    array = rng.uniform(10, 90, (12, 12, 12))
+    mask = np.ones(array.shape, dtype=bool)
+    one, other = (
+        on_unit_range(Volume(gain * array + offset, np.eye(4), modality="T1w"), mask)
+        for gain, offset in ((1, 0), (7.3, 40))
+    )
+    np.testing.assert_allclose(one.array, other.array, atol=1e-4)
+    low, high = np.percentile(one.array, [0.5, 99.5])
+    assert abs(low) < 1e-3
+    assert abs(high - 1) < 1e-3

@@ -15,6 +15,8 @@ from chiasm import api, files
 from chiasm.evaluation.image import image_scores
 from chiasm.evaluation.labels import label_scores
 from chiasm.evaluation.statistics import gap_closure
+from chiasm.head import head_mask
+from chiasm.intensity import on_unit_range
 from chiasm.modality import modality_name
 from chiasm.phantom import Settings, write_dataset
 from chiasm.report import Row, write_page
@@ -132,7 +134,8 @@ def _line(
     tissue = label_scores(labels, truth)
     line: dict[str, Any] = {"source": source, "method": method}
     if image is not real:
-        score = image_scores(image, real)
+        mask = head_mask(real)
+        score = image_scores(on_unit_range(image, mask), on_unit_range(real, mask), mask)
         line |= {"psnr_db": score.psnr, "ssim": score.ssim}
     else:
         line |= {"psnr_db": None, "ssim": None}

@@ -129,3 +129,19 @@ _POLICIES = {"CT": IntensityPolicy(kind="window", low=-20, high=100)}
 def policy_for(modality: str | None) -> IntensityPolicy:
     """The policy of a modality (a BIDS suffix, or None where unknown)."""
     return _POLICIES.get(modality or "", IntensityPolicy())
+
+
+def on_unit_range(volume: Volume, mask: np.ndarray) -> Volume:
+    """The volume with its intensities laid on [0, 1] by its own map; not clipped.
+
+    MR intensities have no scale of their own: two scans of one person differ by the receiver's
+    gain alone. Images are therefore compared on this range.
+
+    Parameters
+    ----------
+    volume : Volume
+    mask : bool array, shape of the volume
+        The head.
+    """
+    unit = policy_for(volume.modality).fit(volume, mask).forward(volume.array)
+    return volume.with_array(unit, units="of own range")
