@@ -114,7 +114,9 @@ def main() -> None:
         if chosen.pictures:
             picture(case, translators["regression"], segmenter, chosen.pictures)
     show("Real scans: agreement with the real T1's segmentation", lines, COLUMNS)
-    settings = {key: str(value) for key, value in vars(chosen).items() if key not in ("data", "pictures")}
+    settings = {
+        key: str(value) for key, value in vars(chosen).items() if key not in ("data", "pictures")
+    }
     save(chosen.save, settings, lines, rows)
 
 
