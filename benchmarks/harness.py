@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import time
@@ -16,12 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 import chiasm
-from chiasm import files
+from chiasm import api, files
 from chiasm.evaluation.image import image_scores
 from chiasm.evaluation.labels import label_scores
 from chiasm.evaluation.statistics import bootstrap_interval
 from chiasm.intensity import on_unit_range
 from chiasm.segmenters import Segmenter
+from chiasm.translators import Translator
 from chiasm.volume import LabelVolume, Volume
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,6 +44,34 @@ class Case:
     @property
     def pair(self) -> str:
         return f"{self.source.modality}→{self.real.modality}"
+
+
+def add_methods(parser: argparse.ArgumentParser, save: str) -> None:
+    """The options that say which models are compared, and under which name results are saved."""
+    parser.add_argument("--regression", default="brain-t1")
+    parser.add_argument("--diffusion", default="brain-t1-lmi")
+    parser.add_argument("--segmenter", default="brain-t1-tissue")
+    parser.add_argument("--model", action="append", default=[], help="more models, NAME=FOLDER")
+    parser.add_argument("--save", default=save)
+
+
+def methods(chosen: argparse.Namespace, edit_levels: Sequence[float]) -> dict[str, Translator]:
+    """The translators that the options of `add_methods` name, SDEdit at each of its levels."""
+    found = {
+        "none": api.load_translator(chosen.regression, "none"),
+        "histogram": api.load_translator(chosen.regression, "histogram"),
+        "regression": api.load_translator(chosen.regression),
+    }
+    if chosen.diffusion:
+        for level in edit_levels:
+            found[f"sdedit {level}"] = api.load_translator(
+                chosen.diffusion, "sdedit", edit_from=level
+            )
+        found["lmi-diffusion corrected"] = api.load_translator(chosen.diffusion)
+    for pair in chosen.model:
+        name, _, folder = pair.partition("=")
+        found[name] = api.load_translator(Path(folder))
+    return found
 
 
 def judge(

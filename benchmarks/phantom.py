@@ -8,7 +8,6 @@ Every method is judged by the shipped T1 segmenter on the same axial slices of t
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from chiasm.phantom import Settings, subject
 from chiasm.phantom.dataset import subject_seed
 from chiasm.progress import progress
 from chiasm.volume import LabelVolume, Volume
-from harness import Case, judge, save, show, summarise
+from harness import Case, add_methods, judge, methods, save, show, summarise
 
 COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
 COLUMNS += ("seconds_per_slice",)
@@ -68,27 +67,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=90000)
     parser.add_argument("--spacing", type=float, default=2.0)
     parser.add_argument("--sources", default="PD,T2")
-    parser.add_argument("--model", action="append", default=[], help="more models, NAME=FOLDER")
-    parser.add_argument("--regression", default="brain-t1")
-    parser.add_argument("--diffusion", default="brain-t1-lmi")
-    parser.add_argument("--segmenter", default="brain-t1-tissue")
-    parser.add_argument("--save", default="phantom")
+    add_methods(parser, save="phantom")
     chosen = parser.parse_args()
 
-    translators = {
-        "none": api.load_translator(chosen.regression, "none"),
-        "histogram": api.load_translator(chosen.regression, "histogram"),
-        "regression": api.load_translator(chosen.regression),
-    }
-    if chosen.diffusion:
-        for level in (0.25, 0.5, 0.75):
-            translators[f"sdedit {level}"] = api.load_translator(
-                chosen.diffusion, "sdedit", edit_from=level
-            )
-        translators["lmi-diffusion corrected"] = api.load_translator(chosen.diffusion)
-    for pair in chosen.model:
-        name, _, folder = pair.partition("=")
-        translators[name] = api.load_translator(Path(folder))
+    translators = methods(chosen, edit_levels=(0.25, 0.5, 0.75))
     segmenter = api.load_segmenter(chosen.segmenter)
     target = translators["none"].model.config.target
     sources = [modality_name(name) for name in chosen.sources.split(",")]

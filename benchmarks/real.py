@@ -20,7 +20,7 @@ from chiasm import api, files
 from chiasm.head import head_mask
 from chiasm.segmenters import Segmenter
 from chiasm.volume import LabelVolume, Volume
-from harness import Case, judge, save, show, summarise
+from harness import Case, add_methods, judge, methods, save, show, summarise
 
 COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
 COLUMNS += ("seconds_per_slice",)
@@ -80,25 +80,11 @@ def cases(data: Path, segmenter: Segmenter) -> Iterator[Case]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--regression", default="brain-t1")
-    parser.add_argument("--diffusion", default="brain-t1-lmi")
-    parser.add_argument("--segmenter", default="brain-t1-tissue")
-    parser.add_argument("--model", action="append", default=[], help="more models, NAME=FOLDER")
     parser.add_argument("--pictures", type=Path, help="also write source | translated | real here")
-    parser.add_argument("--save", default="real")
+    add_methods(parser, save="real")
     chosen = parser.parse_args()
 
-    translators = {
-        "none": api.load_translator(chosen.regression, "none"),
-        "histogram": api.load_translator(chosen.regression, "histogram"),
-        "regression": api.load_translator(chosen.regression),
-    }
-    if chosen.diffusion:
-        translators["sdedit 0.5"] = api.load_translator(chosen.diffusion, "sdedit", edit_from=0.5)
-        translators["lmi-diffusion corrected"] = api.load_translator(chosen.diffusion)
-    for pair in chosen.model:
-        name, _, folder = pair.partition("=")
-        translators[name] = api.load_translator(Path(folder))
+    translators = methods(chosen, edit_levels=(0.5,))
     segmenter = api.load_segmenter(chosen.segmenter)
 
     rows, lines = [], []
