@@ -48,6 +48,17 @@ def test_the_image_comes_back_on_its_own_grid(name, spacing):
     assert np.median(np.abs(volume.array[core] - np.median(volume.array[core]))) > 60
 
 
+@pytest.mark.parametrize("name", AFFINES)
+def test_the_border_of_the_head_is_not_mixed_with_background(name):
+    """All of a bright head comes back bright, whatever the network's coarser lattice cuts."""
+    volume = ball(affine=AFFINES[name])
+    prepared = prepare(volume, GridSettings(spacing=(5.0, 5.0, None)), Context())
+    target = IntensityMap(low=0, high=100, units="a.u.", background=-50.0)
+    back = prepared.restore(np.ones_like(prepared.samples()), target, "T1w")
+    np.testing.assert_allclose(back.array[prepared.mask], 100, atol=1e-3)
+    assert (back.array[~prepared.mask] == -50).all()
+
+
 def test_labels_come_back_by_the_most_probable():
     volume = ball()
     prepared = prepare(volume, GridSettings(spacing=(4.0, 4.0, None)), Context())

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, field_validator
+from scipy.ndimage import distance_transform_edt
 
 from chiasm.context import Context
 from chiasm.errors import CaseError, explain
@@ -99,7 +100,12 @@ class Prepared:
         network's lattice or the head is the target's background.
         """
         values = target.inverse(np.clip(self.context.volume(samples), 0, 1))
-        values = np.where(self.head, values, target.background)
+        if self.head.any():
+            # The head's border goes on outwards, else interpolation would mix it with background.
+            nearest = distance_transform_edt(
+                ~self.head, self.grid.network_spacing, return_distances=False, return_indices=True
+            )
+            values = values[tuple(nearest)]
         array = self.grid.invert(values.astype(np.float32), fill=target.background)
         array = np.where(self.mask, array, target.background)
         return self.volume.with_array(array, modality=modality, units=target.units)

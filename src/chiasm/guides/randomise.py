@@ -31,7 +31,7 @@ class ContrastSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    knots: int = Field(default=8, ge=2)
+    knots: int = Field(default=5, ge=2)
     roughness: float = Field(default=1.0, ge=0, le=1)
     bias: float = Field(default=0.2, ge=0, lt=1)
     gamma: float = Field(default=0.3, ge=0)
@@ -89,10 +89,7 @@ def normalise(image: Tensor, mask: Tensor, low: float = 0.5, high: float = 99.5)
         values = one[where]
         if not values.numel():
             continue
-        ordered = values.sort().values
-        last = len(ordered) - 1
-        bottom = ordered[int(last * low / 100)]
-        top = ordered[min(last, int(-(-last * high // 100)))]
+        bottom, top = values.quantile(values.new_tensor([low / 100, high / 100]))
         target[where] = ((values - bottom) / (top - bottom).clamp(min=1e-6)).clamp(0, 1)
     return out
 

@@ -202,11 +202,14 @@ class Samples:
             return Batch(image, mask, labels)
         grid = _random_grid(rng, image.shape, augmentation)
 
+        # Cubic where torch has it: linear interpolation would teach a blur.
+        smooth = "bicubic" if image.ndim == 4 else "bilinear"
+
         def warp(x: Tensor, mode: str) -> Tensor:
             return functional.grid_sample(x.float(), grid, mode=mode, align_corners=False)
 
         moved = warp(mask, "nearest") > 0.5
-        image = warp(image, "bilinear").clamp(0, 1) * moved
+        image = warp(image, smooth).clamp(0, 1) * moved
         if labels is not None:
             labels = warp(labels, "nearest").long()
         return Batch(image, moved, labels)

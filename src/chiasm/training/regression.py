@@ -15,7 +15,16 @@ class RegressionObjective(Objective):
     kind = "translator"
     method = "regression"
     defaults = {  # noqa: RUF012
-        "network": {"name": "unet", "arguments": {"features": [32, 32, 64, 128, 256, 32]}},
+        "network": {
+            "name": "unet",
+            "arguments": {
+                "features": [32, 32, 64, 128, 256, 32],
+                # Instance norms would wash out how bright a slice's tissues are.
+                "norm": "batch",
+                # Deconvolution leaves a checkerboard on contrasts unlike those of training.
+                "upsample": "nontrainable",
+            },
+        },
         "guides": [{"name": "source", "randomise": True}],
     }
 

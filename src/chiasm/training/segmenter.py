@@ -21,7 +21,10 @@ class SegmenterObjective(Objective):
     method = "network"
     with_labels = True
     defaults = {  # noqa: RUF012
-        "network": {"name": "unet", "arguments": {"features": [16, 32, 64, 128, 128, 16]}},
+        "network": {
+            "name": "unet",
+            "arguments": {"features": [16, 32, 64, 128, 128, 16], "norm": "batch"},
+        },
         "contrast": {"gamma": 0.15, "bias": 0.2, "blur": 0.7, "noise": 0.05},
     }
 
