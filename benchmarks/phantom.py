@@ -1,8 +1,9 @@
 """Translators on digital brains of unseen seeds: PD→T1 and T2→T1, beside the real T1.
 
-    python benchmarks/phantom.py [--subjects 10] [--slices 10] [--published MODEL]
+    python benchmarks/phantom.py [--subjects 10] [--slices 10] [--model NAME=FOLDER]
 
 Every method is judged by the shipped T1 segmenter on the same axial slices of the same subjects.
+`make benchmarks` trains the model of the published operator, which is not shipped, and adds it.
 """
 
 from __future__ import annotations
