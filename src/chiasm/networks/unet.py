@@ -42,7 +42,9 @@ class _Timed(nn.Module):
 def unet(spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:
     """`monai.networks.nets.BasicUNet`, for one-step translation and segmentation."""
     network = BasicUNet(spatial_dims, in_channels, out_channels, **arguments)
-    return _OneStep(network.to(memory_format=_MEMORY_FORMATS[spatial_dims]))
+    # torch documents this argument, but its types leave it out.
+    network = network.to(memory_format=_MEMORY_FORMATS[spatial_dims])  # type: ignore[call-overload]
+    return _OneStep(network)
 
 
 def diffusion_unet(
