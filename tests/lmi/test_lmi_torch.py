@@ -85,17 +85,29 @@ def test_constant_patches_score_exactly_zero(normalized):
     assert (scores[..., :5] > 0).all()
 
 
-def test_reduced_precision_around_it_changes_nothing():
+def in_one(precision):
+    torch.set_float32_matmul_precision(
+        {"tf32": "high", "bf16": "medium", "ieee": "highest"}[precision]
+    )
+
+
+def by_backend(precision):
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.mkldnn.matmul.fp32_precision = precision
+
+
+@pytest.mark.parametrize("choose", [in_one, by_backend])
+def test_reduced_precision_around_it_changes_nothing(choose):
     source, other = (torch.from_numpy(pieces((1, 9, 10), seed)) for seed in (8, 9))
     engine = TorchEngine(source, LMISettings(), AMPLE)
     expected = engine(other, True)
-    before = torch.get_float32_matmul_precision()
     try:
-        torch.set_float32_matmul_precision("medium")
+        choose("tf32")
         with torch.autocast("cpu", torch.bfloat16):
             scores = engine(other, True)
-        assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
     finally:
-        torch.set_float32_matmul_precision(before)
+        choose("ieee")
+    assert torch.get_float32_matmul_precision() == "highest"
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores, expected, rtol=0, atol=0)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from chiasm.lmi.definition import parzen_weights
 from chiasm.lmi.settings import LMISettings
 
 # Pixels at once on a CPU, where histograms that stay in the cache are several times faster.
-PIXELS_IN_CACHE = 256
+PIXELS_IN_CACHE = 512
 # Arrays of one entry per pair of bins, and per weight of a patch, that are alive at one time.
 HISTOGRAMS, PATCHES = 3, 8
 
@@ -35,13 +35,20 @@ HISTOGRAMS, PATCHES = 3, 8
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
     """Matrix products in their operands' precision: no autocast, no TF32, whatever is set."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    with ExitStack() as stack:
+        try:
+            before = torch.get_float32_matmul_precision()
+            if before != "highest":
+                stack.callback(torch.set_float32_matmul_precision, before)
+                torch.set_float32_matmul_precision("highest")
+        except RuntimeError:
+            # It was set backend by backend: torch's newer way, which excludes the older one.
+            backends: Any = torch.backends
+            for backend in (backends.cuda.matmul, backends.mkldnn.matmul):
+                stack.callback(setattr, backend, "fp32_precision", backend.fp32_precision)
+                backend.fp32_precision = "ieee"
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        yield
 
 
 def _weights(values: Tensor, settings: LMISettings) -> Tensor:
