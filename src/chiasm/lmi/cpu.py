@@ -39,9 +39,9 @@ TILES = {2: (1, 16, 128), 3: (4, 8, 64)}
 BINS = 9
 # Lanes of a vector. LLVM splits it where registers are shorter; a run is two of them.
 VECTOR = 16
-# Standard deviations of the kernel beyond which weights (3e-7 of the largest) are dropped. What
-# is lost of the joint histogram cannot change MI by more than log2(patch) times its mass.
-REACH = 5.5
+# Standard deviations of the kernel beyond which weights are dropped: these are below q = 2e-8 of
+# the largest, so that a joint entropy lacks a few times q log2(1/q), 1e-6 bits at most.
+REACH = 6
 # Blocks of work per thread, so that threads end together although tiles differ.
 BLOCKS_PER_THREAD = 4
 
@@ -77,19 +77,25 @@ class _Vectors:
     def __init__(self, builder: ir.IRBuilder) -> None:
         self.builder = builder
         self.floats = ir.VectorType(ir.FloatType(), VECTOR)
+        self.doubles = ir.VectorType(ir.DoubleType(), VECTOR)
         self.integers = ir.VectorType(ir.IntType(32), VECTOR)
 
     def every(self, value: float, kind: ir.Type | None = None) -> ir.Constant:
         return ir.Constant(kind or self.floats, [value] * VECTOR)
 
-    def _pointer(self, data: ir.Value, index: ir.Value) -> ir.Value:
-        return self.builder.bitcast(self.builder.gep(data, [index]), self.floats.as_pointer())
+    def _pointer(self, kind: ir.Type, data: ir.Value, index: ir.Value) -> ir.Value:
+        return self.builder.bitcast(self.builder.gep(data, [index]), kind.as_pointer())
 
     def load(self, data: ir.Value, index: ir.Value) -> ir.Value:
-        return self.builder.load(self._pointer(data, index), align=4)
+        return self.builder.load(self._pointer(self.floats, data, index), align=4)
 
-    def store(self, vector: ir.Value, data: ir.Value, index: ir.Value) -> None:
-        self.builder.store(vector, self._pointer(data, index), align=4)
+    def subtract(self, vector: ir.Value, data: ir.Value, index: ir.Value) -> None:
+        """Subtract from float64 in memory: long sums in single precision lose the last digits."""
+        place = self._pointer(self.doubles, data, index)
+        after = self.builder.fsub(
+            self.builder.load(place, align=8), self.builder.fpext(vector, self.doubles)
+        )
+        self.builder.store(after, place, align=8)
 
     def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.builder.fadd(x, y, flags=("fast",))
@@ -102,8 +108,11 @@ class _Vectors:
         order = [ir.Constant(ir.IntType(32), lane + lanes) for lane in range(VECTOR)]
         return self.builder.shuffle_vector(x, y, ir.Constant(self.integers, order))
 
-    def log2(self, p: ir.Value) -> ir.Value:
-        """As the function `log2`, within 4e-6: a joint entropy is one of three terms."""
+    def log2(self, p: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Two terms: as the function `log2`, within 4e-6, since a joint entropy is one of three.
+
+        The first is meant times `_STEP`. Their sum would round away more than each does.
+        """
         build, integers = self.builder, self.integers
         bits = build.bitcast(p, integers)
         line = build.sitofp(build.sub(bits, self.every(int(_ONE), integers)), self.floats)
@@ -113,77 +122,62 @@ class _Vectors:
         bump = self.every(_FAST[-1])
         for coefficient in _FAST[-2::-1]:
             bump = self.add(self.times(bump, t), self.every(coefficient))
-        return self.add(self.times(line, self.every(float(_STEP))), bump)
+        return line, bump
 
 
 @intrinsic
-def _subtract_plogp(typing, x, a, x_lane, y, y_bins, y_lane, steps, span, deep, entropy):  # type: ignore[no-untyped-def]
-    """Subtract Σ_b p(a, b) log2 p(a, b) from the entropies of a run of pairs of patches.
+def _subtract_plogp(typing, x, a, y, first, last, rows, span, entropy):  # type: ignore[no-untyped-def]
+    """Subtract Σ_b p(a, b) log2 p(a, b), b from ``first`` to ``last``, from a run's entropies.
 
-    ``x`` and ``y`` are weights (bins, lanes); ``a`` and ``y_bins`` the bins; ``x_lane`` and
-    ``y_lane`` the first corner of the first patch. ``steps`` lead to the next plane and row;
-    ``deep`` and ``span`` are tuples as long as the patch along z, and along y and x. ``entropy``
-    has two vectors' lanes, all but the last ``len(span) − 1`` of which are meant.
+    ``x`` and ``y`` are weights as `_gather` lays them out, of so many ``rows`` for each bin;
+    ``entropy``, float64, has a run's lanes, all but the last ``len(span) − 1`` of which are meant.
 
     Compilers vectorise loops over such short runs badly, and keep nothing in registers: hence
-    the instructions themselves. The source's weights stay in registers for all of ``y_bins``.
+    the instructions themselves. The source's weights stay in registers from b to b.
     """
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         vectors = _Vectors(builder)
-        kinds = dict(zip(NAMES, signature.args, strict=True))
-        given = dict(zip(NAMES, arguments, strict=True))
+        number = ir.IntType(64)
+        _, a, _, first, last, _, _, _ = arguments
+        count, length = signature.args[5].count, signature.args[6].count
 
-        def array(name):  # type: ignore[no-untyped-def]
-            return context.make_array(kinds[name])(context, builder, given[name])
+        def data(position):  # type: ignore[no-untyped-def]
+            kind = signature.args[position]
+            return context.make_array(kind)(context, builder, arguments[position]).data
 
-        def lanes_of(weights, number):  # type: ignore[no-untyped-def]
-            _, lanes = cgutils.unpack_tuple(builder, weights.shape, 2)
-            return builder.mul(number, lanes)
+        def both(array, row):  # type: ignore[no-untyped-def]
+            """The two vectors of a row of a run."""
+            start = builder.mul(row, number(2 * VECTOR))
+            return [
+                vectors.load(array, builder.add(start, number(half * VECTOR))) for half in range(2)
+            ]
 
-        plane, row = cgutils.unpack_tuple(builder, given["steps"], 2)
-        number = plane.type
-        places = [
-            builder.add(builder.mul(plane, number(z)), builder.mul(row, number(r)))
-            for z in range(kinds["deep"].count)
-            for r in range(kinds["span"].count)
-        ]
-        halves = [number(0), number(VECTOR)]
-
-        def rows(weights, first):  # type: ignore[no-untyped-def]
-            """Both vectors of every row of the patches."""
-            for place in places:
-                start = builder.add(first, place)
-                yield [vectors.load(weights.data, builder.add(start, half)) for half in halves]
-
-        source, other = array("x"), array("y")
-        source_rows = list(rows(source, builder.add(lanes_of(source, given["a"]), given["x_lane"])))
-        y_bins, entropy = array("y_bins"), array("entropy")
-        sums = [cgutils.alloca_once_value(builder, vectors.every(0.0)) for _ in halves]
-        (count,) = cgutils.unpack_tuple(builder, y_bins.shape, 1)
-        with cgutils.for_range(builder, count) as loop:
-            b = builder.load(builder.gep(y_bins.data, [loop.index]))
-            first = builder.add(lanes_of(other, b), given["y_lane"])
-            columns = [vectors.every(0.0) for _ in halves]
-            for xs, ys in zip(source_rows, rows(other, first), strict=True):
+        source, other, result = data(0), data(2), data(7)
+        top = builder.mul(a, number(count))
+        source_rows = [both(source, builder.add(top, number(row))) for row in range(count)]
+        zero = vectors.every(0.0)
+        sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(2)] for _ in range(2)]
+        with cgutils.for_range(builder, last, start=first, intp=number) as loop:
+            top = builder.mul(loop.index, number(count))
+            columns = [zero, zero]
+            for row, xs in enumerate(source_rows):
+                ys = both(other, builder.add(top, number(row)))
                 for half in range(2):
                     columns[half] = vectors.add(columns[half], vectors.times(xs[half], ys[half]))
             for half in range(2):
                 p = columns[half]
-                for k in range(1, kinds["span"].count):
+                for k in range(1, length):
                     p = vectors.add(p, vectors.shifted(columns[half], columns[1], k))
-                total = vectors.add(builder.load(sums[half]), vectors.times(p, vectors.log2(p)))
-                builder.store(total, sums[half])
-        for half, total in zip(halves, sums, strict=True):
-            before = vectors.load(entropy.data, half)
-            after = builder.fsub(before, builder.load(total), flags=("fast",))
-            vectors.store(after, entropy.data, half)
+                for part, term in zip(sums[half], vectors.log2(p), strict=True):
+                    builder.store(vectors.add(builder.load(part), vectors.times(p, term)), part)
+        for half, (line, bump) in enumerate(sums):
+            total = vectors.times(builder.load(line), vectors.every(float(_STEP)))
+            total = vectors.add(total, builder.load(bump))
+            vectors.subtract(total, result, number(half * VECTOR))
         return context.get_dummy_value()
 
-    return types.void(x, a, x_lane, y, y_bins, y_lane, steps, span, deep, entropy), generate
-
-
-NAMES = ("x", "a", "x_lane", "y", "y_bins", "y_lane", "steps", "span", "deep", "entropy")
+    return types.void(x, a, y, first, last, rows, span, entropy), generate
 
 
 # In the loops below an unsigned index spares numba's test for negative ones, and ``span`` and
@@ -193,7 +187,10 @@ NAMES = ("x", "a", "x_lane", "y", "y_bins", "y_lane", "steps", "span", "deep", "
 
 @njit(fastmath=True, nogil=True, cache=True)
 def _entropies(weights, steps, count, span, deep, result):  # type: ignore[no-untyped-def]
-    """Entropy, in bits, of the patches whose first corners are the first ``count`` lanes."""
+    """Entropy, in bits, of the patches whose first corners are the first ``count`` lanes.
+
+    ``result`` is float64: long sums in single precision lose the last digits.
+    """
     plane, row = steps
     share = np.float32(1 / (len(deep) * len(span) ** 2))
     # Whole steps of the compiled loop, which may round otherwise in what remains.
@@ -276,20 +273,39 @@ def _shift(bins):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _reached(used, start, steps, span, deep, found):  # type: ignore[no-untyped-def]
-    """The bins that the pixels of a run of patches reach."""
+def _gather(weights, used, start, steps, span, deep, result, found):  # type: ignore[no-untyped-def]
+    """Lay out the weights of a run, which starts at a lane, for the bins that its pixels reach.
+
+    ``result`` gets, for each such bin, the run's lanes in every row of the patches; ``found`` gets
+    these bins. Returns how many they are.
+    """
     plane, row = steps
     bits = np.uint64(0)
-    for k in range(len(deep)):
-        for r in range(len(span)):
+    for z in range(len(deep)):
+        for y in range(len(span)):
             for i in range(2 * VECTOR):
-                bits |= used[np.uint64(start + k * plane + r * row + i)]
-    shift, count = _shift(len(found)), 0
-    for b in range(len(found)):
+                bits |= used[np.uint64(start + z * plane + y * row + i)]
+    shift, count, into = _shift(len(weights)), 0, 0
+    for b in range(len(weights)):
         if bits >> np.uint64(b >> shift) & np.uint64(1):
             found[count] = b
             count += 1
-    return found[:count]
+            for z in range(len(deep)):
+                for y in range(len(span)):
+                    lane = start + z * plane + y * row
+                    for i in range(2 * VECTOR):
+                        result[np.uint64(into + i)] = weights[b, np.uint64(lane + i)]
+                    into += 2 * VECTOR
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _cache_lines(count):  # type: ignore[no-untyped-def]
+    """An array of so many float32 that starts at a line of the cache, for quicker loads."""
+    line = 64
+    spare = np.empty(count + line // 4, np.float32)
+    start = (line - spare.ctypes.data % line) % line // 4
+    return spare[start : start + count]
 
 
 @njit(nogil=True, cache=True)
@@ -313,7 +329,7 @@ def _source_tiles(tiles, lanes, source, span, deep, bins, bandwidth, result):  #
     """Write the entropies of the patches of some tiles into ``result`` (B, Z, Y, X)."""
     radii = (len(deep) // 2, len(span) // 2, len(span) // 2)
     values, weights, used = _buffers(bins, lanes)
-    entropy = np.empty(lanes, np.float32)
+    entropy = np.empty(lanes, np.float64)
     for t in range(len(tiles)):
         batch, z, y, x, depth, height, width = tiles[t]
         corner, extent, steps = _geometry(tiles[t], radii)
@@ -328,25 +344,27 @@ def _source_tiles(tiles, lanes, source, span, deep, bins, bandwidth, result):  #
 
 @njit(fastmath=True, nogil=True, cache=True)
 def _score_tiles(  # type: ignore[no-untyped-def]
-    tiles, lanes, slice_lanes, source, entropies, other, varied, search, span, deep, bins,
+    tiles, lanes, slice_lanes, source, entropies, other, varied, search, span, deep, rows, bins,
     bandwidth, normalized, result
 ):  # fmt: skip
     """Write the scores of the pixels of some tiles into ``result`` (B, offsets or 1, Z, Y, X).
 
     ``tiles`` as `_tiles` makes them, none of more ``lanes``, halo included, in all and in a slice;
-    ``search`` is a radius along (z, y, x); ``varied`` says where scores are wanted and
-    patches of the source are not constant. One slot for all offsets keeps the best.
+    ``search`` is a radius along (z, y, x); ``rows`` a tuple as long as the patch has rows;
+    ``varied`` says where scores are wanted and patches of the source are not constant. One slot
+    for all offsets keeps the best.
     """
     patch = (len(deep) // 2, len(span) // 2, len(span) // 2)
     radii = (patch[0] + search[0], patch[1] + search[1], patch[2] + search[2])
     share = np.float32(1 / (len(deep) * len(span) ** 2))
     values, x_weights, x_used = _buffers(bins, lanes)
     _, y_weights, y_used = _buffers(bins, lanes)
-    x_found, y_found = np.empty(bins, np.int64), np.empty(bins, np.int64)
-    y_varied, hy = np.empty(lanes, np.uint8), np.empty(lanes, np.float32)
+    xs = _cache_lines(bins * len(rows) * 2 * VECTOR)
+    ys, found = _cache_lines(len(xs)), np.empty(bins, np.int64)
+    y_varied, hy = np.empty(lanes, np.uint8), np.empty(lanes, np.float64)
     wanted, hx = np.empty(slice_lanes, np.uint8), np.zeros(slice_lanes, np.float32)
     scores = np.empty((result.shape[1], slice_lanes), np.float32)
-    hxy = np.empty(2 * VECTOR, np.float32)
+    hxy = np.empty(2 * VECTOR, np.float64)
     # The last of its lanes lack their patches' last columns.
     run = 2 * VECTOR - (len(span) - 1)
     for t in range(len(tiles)):
@@ -374,35 +392,34 @@ def _score_tiles(  # type: ignore[no-untyped-def]
                     continue
                 last = min(first + run, end)
                 x_lane = (k + search[0]) * plane + search[1] * row + search[2] + first
-                x_bins = _reached(x_used, x_lane, steps, span, deep, x_found)
+                x_count = _gather(x_weights, x_used, x_lane, steps, span, deep, xs, found)
                 offset = 0
                 for dz in range(2 * search[0] + 1):
                     for dy in range(2 * search[1] + 1):
                         for dx in range(2 * search[2] + 1):
                             y_lane = (k + dz) * plane + dy * row + dx + first
-                            y_bins = _reached(y_used, y_lane, steps, span, deep, y_found)
+                            y_count = _gather(
+                                y_weights, y_used, y_lane, steps, span, deep, ys, found
+                            )
                             hxy[:] = 0
                             n = 0
-                            while n < len(y_bins):
+                            while n < y_count:
                                 # Always the same bins: so rounding does not depend on the run.
-                                m, stop = n, (y_bins[n] // BINS + 1) * BINS
-                                while m < len(y_bins) and y_bins[m] < stop:
+                                m, stop = n, (found[n] // BINS + 1) * BINS
+                                while m < y_count and found[m] < stop:
                                     m += 1
-                                for a in x_bins:
-                                    _subtract_plogp(
-                                        x_weights, a, x_lane, y_weights, y_bins[n:m], y_lane,
-                                        steps, span, deep, hxy
-                                    )  # fmt: skip
+                                for a in range(x_count):
+                                    _subtract_plogp(xs, a, ys, n, m, rows, span, hxy)
                                 n = m
                             best = scores[min(offset, len(scores) - 1)]
                             for lane in range(first, last):
                                 at = y_lane + lane - first
                                 if wanted[lane] and y_varied[at]:
                                     total = hx[lane] + hy[at]
-                                    score = max(total - hxy[lane - first], np.float32(0))
+                                    score = max(total - hxy[lane - first], 0.0)
                                     if normalized:
-                                        score = min(2 * score / total, np.float32(1))
-                                    best[lane] = max(best[lane], score)
+                                        score = min(2 * score / total, 1.0)
+                                    best[lane] = max(best[lane], np.float32(score))
                             offset += 1
                 first = last
             for j in range(height):
@@ -510,7 +527,9 @@ class NumbaEngine:
         # Two images' weights; values, used bins, entropies and the like take 40 bytes a lane.
         tile = self._lanes(shape) * (2 * 4 * self.settings.bins + 40)
         offsets = self.settings.offsets(3 if len(self.deep) > 1 else 2)
-        return tile + 4 * offsets * self._lanes((1, *shape[1:]))
+        rows = len(self.deep) * len(self.span)
+        runs = 2 * 4 * self.settings.bins * rows * 2 * VECTOR
+        return tile + runs + 4 * offsets * self._lanes((1, *shape[1:]))
 
     def __call__(self, other: Tensor, every_offset: bool) -> Tensor:
         """Scores (B, 1, *spatial): the best; or (B, offsets, *spatial): those of all offsets."""
@@ -520,7 +539,8 @@ class NumbaEngine:
         result = np.zeros((batch, offsets, *spatial), np.float32)
         in_threads(
             _score_tiles, self.tiles, self.lanes, self.slice_lanes, self.source, self.entropies,
-            self._volumes(other), self.varied, self.search, self.span, self.deep, settings.bins,
-            float(settings.bandwidth), settings.normalized, result, most=self.threads,
+            self._volumes(other), self.varied, self.search, self.span, self.deep,
+            self.span * len(self.deep), settings.bins, float(settings.bandwidth),
+            settings.normalized, result, most=self.threads,
         )  # fmt: skip
         return torch.from_numpy(result).view(batch, offsets, *other.shape[1:])

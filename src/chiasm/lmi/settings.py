@@ -15,7 +15,7 @@ PUBLISHED_SIZE = 3
 NARROWEST = 0.25
 # Narrower than this, marginal entropies may be near zero, and their ratio then magnifies the
 # rounding of single precision above 1e-5.
-NARROW = 0.5
+NARROW = 0.4
 
 
 def _whole(argument: str, value: object, least: int, odd: bool) -> None:
