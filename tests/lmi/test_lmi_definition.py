@@ -17,15 +17,17 @@ CASES = {
     "8 bins": ((9, 10), {"bins": 8, "bandwidth": 0.1}),
     "wide kernel": ((9, 10), {"bandwidth": 0.3, "normalized": False}),
     "2 bins": ((9, 10), {"bins": 2, "bandwidth": 0.4}),
-    "just not narrow": ((9, 10), {"bandwidth": 0.36 / 26}),
-    "narrow": ((9, 10), {"bandwidth": 0.2 / 26}),
-    "narrower than float32 exponents": ((9, 10), {"bandwidth": 1e-4}),
+    "just not narrow": ((9, 10), {"bandwidth": 0.41 / 26}),
+    "narrow": ((9, 10), {"bandwidth": 0.35 / 26}),
+    "narrowest": ((9, 10), {"bandwidth": 0.25 / 26}),
+    "more bins than bits": ((5, 6), {"bins": 130, "bandwidth": 0.01}),
     "odd sizes": ((17, 23), {"search_size": 1}),
     "one row": ((1, 19), {}),
     "one column": ((19, 1), {}),
     "one pixel": ((1, 1), {}),
     "volume": ((5, 5, 5), {}),
     "volume, patch 5": ((3, 4, 5), {"patch_size": 5, "bins": 16}),
+    "volume, search 5": ((3, 4, 5), {"search_size": 5, "bins": 8, "bandwidth": 0.1}),
     "one plane": ((1, 4, 6), {}),
 }
 
@@ -78,7 +80,7 @@ def test_pairs_of_patches(shape):
 
 
 def test_tiles_do_not_show():
-    # Wider and taller than one tile, mostly background: every seam and every skipped piece.
+    # Wider and taller than one tile, mostly background: every seam and every skipped run.
     source, other = noise((80, 270), 9), noise((80, 270), 10)
     source[:40, 50:250] = 0.4
     source[60:, :130] = 0.0
@@ -88,6 +90,42 @@ def test_tiles_do_not_show():
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
     assert (scores[1:39, 51:249] == 0).all()
     assert (scores[:40, :49] > 0).all()
+
+
+def close_values(shape, seed):
+    """Grey values all but equal: entropies near zero, whose ratio magnifies rounding."""
+    return (0.5 + 1e-3 * noise(shape, seed)).astype(np.float32)
+
+
+def stripes(shape, seed):
+    """Two values far apart: few bins, of much weight each."""
+    return np.where(noise(shape, seed) < 0.5, 3 / 26, 17 / 26).astype(np.float32)
+
+
+def between_bins(shape, seed):
+    """Values half-way between bins: all weights alike, so that errors do not cancel."""
+    return ((np.rint(25 * noise(shape, seed).clip(0, 1)) + 0.5) / 26).astype(np.float32)
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("bandwidth", [0.41 / 26, 0.45 / 26, 8 / 255])
+@pytest.mark.parametrize("first", [close_values, stripes, between_bins])
+@pytest.mark.parametrize("second", [close_values, stripes, between_bins, noise])
+def test_hard_images(first, second, bandwidth, normalized):
+    source, other = first((8, 9), 20), second((8, 9), 21)
+    settings = {"bandwidth": bandwidth, "normalized": normalized, "search_size": 1}
+    expected = every_score(source, other, **settings)
+    scores = prepare(source, **settings)(other, reduce="none")
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "large"), [((50, 200), 5), ((12, 18, 70), 3)])
+def test_memory_does_not_change_scores(shape, large):
+    settings = {"patch_size": large, "search_size": 3, "bins": 12, "bandwidth": 0.05}
+    source, other = noise(shape, 13), noise(shape, 14)
+    tight, loose = (prepare(source, memory=size, **settings) for size in (2**23, 2**28))
+    np.testing.assert_array_equal(tight(other), loose(other))
+    np.testing.assert_array_equal(tight(other, reduce="offset"), loose(other, reduce="offset"))
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 12, 15), (3, 1, 4, 5, 6)])

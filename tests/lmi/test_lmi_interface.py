@@ -26,7 +26,7 @@ def test_arrays_and_tensors_give_the_same(shape):
     assert isinstance(scores, np.ndarray)
     assert scores.dtype == np.float32
     assert scores.shape == shape
-    tensors = torch.from_numpy(source), torch.from_numpy(other).requires_grad_()
+    tensors = torch.from_numpy(source).requires_grad_(), torch.from_numpy(other)
     result = local_mutual_information(*tensors)
     assert isinstance(result, torch.Tensor)
     assert result.dtype == torch.float32
@@ -126,6 +126,14 @@ WRONG = {
     "bandwidth zero": ({"bandwidth": 0}, "bandwidth 0"),
     "bandwidth negative": ({"bandwidth": -0.1}, "bandwidth -0.1"),
     "bandwidth NaN": ({"bandwidth": float("nan")}, "bandwidth nan"),
+    "bandwidth below a quarter": ({"bandwidth": 0.0096}, "bandwidth 0.0096: .* 0.00961538"),
+    "no memory": ({"memory": 1000}, "memory 1000"),
+    "memory not whole": ({"memory": 1e9}, "memory 1000000000.0"),
+    "reduce": ({"reduce": "mean"}, "reduce mean"),
+    "published offset": ({"variant": "published", "reduce": "offset"}, "reduce offset"),
+    "mask of numbers": ({"mask": np.ones((6, 7), int)}, "mask int64"),
+    "mask of another shape": ({"mask": np.ones((7, 6), bool)}, r"mask \(7, 6\)"),
+    "mask is a list": ({"mask": [[True]]}, "mask list"),
     "normalized": ({"normalized": "yes"}, "normalized yes"),
     "variant": ({"variant": "original"}, "variant original"),
     "published, patch 5": ({"variant": "published", "patch_size": 5}, "patch_size 5"),

@@ -21,7 +21,13 @@ __all__ = ["LMISettings", "local_mutual_information", "patch_mutual_information"
 # torch and numba are imported by the functions: the command line imports this package for names.
 
 
-def prepare(source: Any, **settings: Any) -> PreparedSource:
+# Bytes of working memory unless the caller says otherwise.
+MEMORY = 2**26
+
+
+def prepare(
+    source: Any, *, mask: Any = None, memory: int = MEMORY, **settings: Any
+) -> PreparedSource:
     """Do once what depends on the source alone.
 
     Parameters
@@ -29,6 +35,13 @@ def prepare(source: Any, **settings: Any) -> PreparedSource:
     source : array or Tensor, shape (H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W)
         Floating point intensities; those outside [0, 1] are clamped (``"corrected"``) or have
         little or no Parzen mass (``"published"``).
+    mask : array or Tensor of bool, shape of the source, optional
+        Where scores are wanted: they are 0 elsewhere, and cost nothing there. Patches still see
+        the whole images.
+    memory : int
+        Bytes of working memory, beside inputs, results and what is kept of the source, that a
+        call (and its backward pass) may take; at least 2²³. Variant ``"corrected"``, and kernels
+        of at least half a bin: the definition, which stands in for these, has a bound of its own.
     **settings
         Fields of `LMISettings`.
 
@@ -36,18 +49,18 @@ def prepare(source: Any, **settings: Any) -> PreparedSource:
     -------
     PreparedSource
         Called with another image of the same shape, it returns what `local_mutual_information`
-        does; with ``reduce="none"`` the scores of all offsets, (B, offsets, *spatial).
+        does: ``prepared(other, reduce="max")``.
 
     Raises
     ------
     UsageError
-        A `ValueError`: the source is not floating point, empty, holds NaN or has no legal shape,
-        or a setting is not legal.
+        A `ValueError`: the source is not floating point, empty, holds NaN or has no legal shape;
+        the mask is not boolean or of another shape; or a setting is not legal.
     """
     checked = LMISettings(**settings)
     from chiasm.lmi.prepared import PreparedSource
 
-    return PreparedSource(source, checked)
+    return PreparedSource(source, checked, mask, memory)
 
 
 def local_mutual_information(
@@ -60,10 +73,14 @@ def local_mutual_information(
     bandwidth: float = 8 / 255,
     normalized: bool = True,
     variant: str = "corrected",
+    mask: Any = None,
+    reduce: str = "max",
+    memory: int = MEMORY,
 ) -> Any:
     """Best mutual information of each of the source's patches with those of another image nearby.
 
-    On the CPU it runs in ``torch.get_num_threads()`` threads.
+    On the CPU it runs in ``torch.get_num_threads()`` threads. If ``other`` asks for a gradient,
+    the scores have one (``"corrected"``), so that they can steer an unconditional model.
 
     Parameters
     ----------
@@ -75,18 +92,27 @@ def local_mutual_information(
         pixel of unit Parzen mass, so that 0 ≤ NMI ≤ 1. ``"published"`` (2D, patch and search 3):
         the layer of arXiv 2404.01102 with its defects: windows that straddle patches, and scores
         of 2 where the other image has no Parzen mass.
+    mask, memory
+        See `prepare`.
+    reduce : {"max", "none", "offset"}
+        What is kept of the offsets' scores.
 
     Returns
     -------
-    array or Tensor, float32, shape of the source
-        Normalised mutual information, or mutual information in bits. Without gradient, on the
-        device of the input.
+    array or Tensor, on the device of the input
+        Normalised mutual information, or mutual information in bits, float32 (float64 with a
+        gradient in a float64 ``other``). ``"max"``: the best offset's score, shape of the source.
+        ``"none"``: those of all offsets, (B, offsets, *spatial), from the most negative offset,
+        last axis fastest. ``"offset"``: the best offset, int64, (B, axes, *spatial), in pixels
+        from the source's pixel to the other image's, the shortest of several (``"corrected"``).
+        Without B if the images have none.
 
     Raises
     ------
     UsageError
         A `ValueError` that names the argument: integer arrays, NaN, shapes that differ, an even
-        size, fewer than 2 bins, a bandwidth that is not above 0, an unknown variant.
+        size, fewer than 2 bins, a bandwidth below a quarter of the bins' spacing, an unknown
+        variant.
     """
     prepared = prepare(
         source,
@@ -96,8 +122,10 @@ def local_mutual_information(
         bandwidth=bandwidth,
         normalized=normalized,
         variant=variant,
+        mask=mask,
+        memory=memory,
     )
-    return prepared(other)
+    return prepared(other, reduce=reduce)
 
 
 def patch_mutual_information(

@@ -1,15 +1,17 @@
 """The corrected operator on the CPU, in numba: vectorised along pixels, threads over tiles.
 
-A tile is a piece of one slice of the image. Its Parzen weights, halo included, lie in one array
-(bins, lanes): a lane is a pixel of the tile, rows one after another, so that any displacement is
-a constant step along the lanes. For each pair of bins (a, b) and each offset,
+An image is taken as a volume (z, y, x), a 2D one with one plane. A tile is a box of it. Its Parzen
+weights, halo included, lie in one array (bins, lanes): a lane is a pixel of the tile, rows one
+after another, so that any displacement is a constant step along the lanes. Lanes are scored in
+runs of two vectors. For each run, offset and pair of bins (a, b),
 
     p(a, b) = box sum over the patch of w_x[a] · w_y[b, displaced]
 
-is a handful of sums along lanes, one axis at a time, and −Σ p log2 p is added up lane by lane.
-The kernels let go of the interpreter lock; the threads are plain Python ones, started per call
-and as many as ``torch.get_num_threads()``. So the engine may be called from several threads at
-once and from forked data loader workers, and no OpenMP runtime meets torch's.
+is a product of vectors for each row of the patch and a sum of displaced ones along x, and
+−Σ p log2 p is added up lane by lane. Bins that a run's pixels do not reach are left out. The
+kernels let go of the interpreter lock; the threads are plain Python ones, started per call and as
+many as ``torch.get_num_threads()``. So the engine may be called from several threads at once and
+from forked data loader workers, and no OpenMP runtime meets torch's.
 """
 
 from __future__ import annotations
@@ -17,234 +19,424 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.polynomial import Chebyshev, Polynomial
 from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
 from chiasm.lmi.settings import LMISettings
 
-# Lanes of a tile: enough to fill vectors, few enough for the first-level cache; and its columns.
-LANES = 1024
-COLUMNS = 128
-# Standard deviations of the kernel beyond which weights (below 1e-9) are dropped.
-REACH = 6.5
+# Largest tile (z, y, x) of an image and of a volume: the second-level cache holds its weights.
+TILES = {2: (1, 16, 128), 3: (4, 8, 64)}
+# The other image's bins that are used together: as many as the first-level cache holds.
+BINS = 9
+# Lanes of a vector. LLVM splits it where registers are shorter; a run is two of them.
+VECTOR = 16
+# Standard deviations of the kernel beyond which weights are dropped: these are below q = 2e-8 of
+# the largest, so that a joint entropy lacks a few times q log2(1/q), 1e-6 bits at most.
+REACH = 6
 # Blocks of work per thread, so that threads end together although tiles differ.
 BLOCKS_PER_THREAD = 4
 
-# log2(1 + t) / t on the mantissa's range, [√½, √2) − 1: within 7e-7, a tenth of what MI may err.
-_SERIES = (
-    Chebyshev.interpolate(
-        lambda t: np.log2(1 + t) / t, 6, domain=[np.sqrt(0.5) - 1, np.sqrt(2) - 1]
-    )
-    .convert(kind=Polynomial)
-    .coef.astype(np.float32)
-)
-_C0, _C1, _C2, _C3, _C4, _C5, _C6 = _SERIES
-_SQRT_HALF = np.int32(np.float32(np.sqrt(0.5)).view(np.int32))
-_MANTISSA = np.int32(23)
+
+def _logarithm(degree: int) -> tuple[np.float32, ...]:
+    """Coefficients of log2(1.5 + t) − ½ − t on [−½, ½]: of log2 less its line from 1 to 2."""
+    series = Chebyshev.interpolate(lambda t: np.log2(1.5 + t) - 0.5 - t, degree, domain=[-0.5, 0.5])
+    return tuple(series.convert(kind=Polynomial).coef.astype(np.float32))
+
+
+# Within 2.5e-6 and 4e-7.
+_FAST = [float(coefficient) for coefficient in _logarithm(6)]
+_C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7 = _logarithm(7)
+_ONE = np.int32(np.float32(1).view(np.int32))
+_MANTISSA = np.int32(2**23 - 1)
+_STEP = np.float32(2.0**-23)
 
 
 @njit(fastmath=True, nogil=True, cache=True)
 def log2(p: float) -> np.float32:
-    """log2 of a float32 ≥ 0, within 1e-6; some finite number for 0, so that 0 · log2(0) is 0."""
+    """log2 of a float32 ≥ 0, within 2e-6; some finite number for 0, so that 0 · log2(0) is 0."""
     # All integers stay 32 bits wide, else the loops around this would not vectorise.
     bits = np.float32(p).view(np.int32)
-    exponent = np.int32(np.int32(bits - _SQRT_HALF) >> _MANTISSA)
-    mantissa = np.int32(bits - np.int32(exponent << _MANTISSA)).view(np.float32)
-    t = mantissa - np.float32(1)
-    series = ((((((_C6 * t + _C5) * t + _C4) * t + _C3) * t + _C2) * t + _C1) * t) + _C0
-    return np.float32(exponent) + t * series
+    line = np.float32(np.int32(bits - _ONE)) * _STEP
+    t = np.int32(np.int32(bits & _MANTISSA) | _ONE).view(np.float32) - np.float32(1.5)
+    bump = ((((((_C7 * t + _C6) * t + _C5) * t + _C4) * t + _C3) * t + _C2) * t + _C1) * t + _C0
+    return line + bump
 
 
-# In the loops below an unsigned index spares numba's test for negative ones, and ``span``, a tuple
-# as long as the patch, makes its length a constant of the compiled code: so they vectorise.
+class _Vectors:
+    """Writes instructions for vectors of float32; ``builder`` places them."""
+
+    def __init__(self, builder: ir.IRBuilder) -> None:
+        self.builder = builder
+        self.floats = ir.VectorType(ir.FloatType(), VECTOR)
+        self.doubles = ir.VectorType(ir.DoubleType(), VECTOR)
+        self.integers = ir.VectorType(ir.IntType(32), VECTOR)
+
+    def every(self, value: float, kind: ir.Type | None = None) -> ir.Constant:
+        return ir.Constant(kind or self.floats, [value] * VECTOR)
+
+    def _pointer(self, kind: ir.Type, data: ir.Value, index: ir.Value) -> ir.Value:
+        return self.builder.bitcast(self.builder.gep(data, [index]), kind.as_pointer())
+
+    def load(self, data: ir.Value, index: ir.Value) -> ir.Value:
+        return self.builder.load(self._pointer(self.floats, data, index), align=4)
+
+    def subtract(self, vector: ir.Value, data: ir.Value, index: ir.Value) -> None:
+        """Subtract from float64 in memory: long sums in single precision lose the last digits."""
+        place = self._pointer(self.doubles, data, index)
+        after = self.builder.fsub(
+            self.builder.load(place, align=8), self.builder.fpext(vector, self.doubles)
+        )
+        self.builder.store(after, place, align=8)
+
+    def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.fadd(x, y, flags=("fast",))
+
+    def times(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.fmul(x, y, flags=("fast",))
+
+    def shifted(self, x: ir.Value, y: ir.Value, lanes: int) -> ir.Value:
+        """The lanes of x from some lane on, and then those of y."""
+        order = [ir.Constant(ir.IntType(32), lane + lanes) for lane in range(VECTOR)]
+        return self.builder.shuffle_vector(x, y, ir.Constant(self.integers, order))
+
+    def log2(self, p: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Two terms: as the function `log2`, within 4e-6, since a joint entropy is one of three.
+
+        The first is meant times `_STEP`. Their sum would round away more than each does.
+        """
+        build, integers = self.builder, self.integers
+        bits = build.bitcast(p, integers)
+        line = build.sitofp(build.sub(bits, self.every(int(_ONE), integers)), self.floats)
+        mantissa = build.and_(bits, self.every(int(_MANTISSA), integers))
+        mantissa = build.bitcast(build.or_(mantissa, self.every(int(_ONE), integers)), self.floats)
+        t = self.add(mantissa, self.every(-1.5))
+        bump = self.every(_FAST[-1])
+        for coefficient in _FAST[-2::-1]:
+            bump = self.add(self.times(bump, t), self.every(coefficient))
+        return line, bump
+
+
+@intrinsic
+def _subtract_plogp(typing, x, a, y, first, last, rows, span, entropy):  # type: ignore[no-untyped-def]
+    """Subtract Σ_b p(a, b) log2 p(a, b), b from ``first`` to ``last``, from a run's entropies.
+
+    ``x`` and ``y`` are weights as `_gather` lays them out, of so many ``rows`` for each bin;
+    ``entropy``, float64, has a run's lanes, all but the last ``len(span) − 1`` of which are meant.
+
+    Compilers vectorise loops over such short runs badly, and keep nothing in registers: hence
+    the instructions themselves. The source's weights stay in registers from b to b.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        vectors = _Vectors(builder)
+        number = ir.IntType(64)
+        _, a, _, first, last, _, _, _ = arguments
+        count, length = signature.args[5].count, signature.args[6].count
+
+        def data(position):  # type: ignore[no-untyped-def]
+            kind = signature.args[position]
+            return context.make_array(kind)(context, builder, arguments[position]).data
+
+        def both(array, row):  # type: ignore[no-untyped-def]
+            """The two vectors of a row of a run."""
+            start = builder.mul(row, number(2 * VECTOR))
+            return [
+                vectors.load(array, builder.add(start, number(half * VECTOR))) for half in range(2)
+            ]
+
+        source, other, result = data(0), data(2), data(7)
+        top = builder.mul(a, number(count))
+        source_rows = [both(source, builder.add(top, number(row))) for row in range(count)]
+        zero = vectors.every(0.0)
+        sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(2)] for _ in range(2)]
+        with cgutils.for_range(builder, last, start=first, intp=number) as loop:
+            top = builder.mul(loop.index, number(count))
+            columns = [zero, zero]
+            for row, xs in enumerate(source_rows):
+                ys = both(other, builder.add(top, number(row)))
+                for half in range(2):
+                    columns[half] = vectors.add(columns[half], vectors.times(xs[half], ys[half]))
+            for half in range(2):
+                p = columns[half]
+                for k in range(1, length):
+                    p = vectors.add(p, vectors.shifted(columns[half], columns[1], k))
+                for part, term in zip(sums[half], vectors.log2(p), strict=True):
+                    builder.store(vectors.add(builder.load(part), vectors.times(p, term)), part)
+        for half, (line, bump) in enumerate(sums):
+            total = vectors.times(builder.load(line), vectors.every(float(_STEP)))
+            total = vectors.add(total, builder.load(bump))
+            vectors.subtract(total, result, number(half * VECTOR))
+        return context.get_dummy_value()
+
+    return types.void(x, a, y, first, last, rows, span, entropy), generate
+
+
+# In the loops below an unsigned index spares numba's test for negative ones, and ``span`` and
+# ``deep``, tuples as long as the patch along x and y, and along z, make these lengths constants of
+# the compiled code: so they vectorise.
 
 
 @njit(fastmath=True, nogil=True, cache=True)
-def _sum_of_products(x, y, step, span, count, result):  # type: ignore[no-untyped-def]
-    for i in range(count):
-        total = np.float32(0)
-        for k in range(len(span)):
-            total += x[np.uint64(i + k * step)] * y[np.uint64(i + k * step)]
-        result[i] = total
+def _entropies(weights, steps, count, span, deep, result):  # type: ignore[no-untyped-def]
+    """Entropy, in bits, of the patches whose first corners are the first ``count`` lanes.
 
-
-@njit(fastmath=True, nogil=True, cache=True)
-def _box_sum(x, step, span, count, result):  # type: ignore[no-untyped-def]
-    for i in range(count):
-        total = x[i]
-        for k in range(1, len(span)):
-            total += x[np.uint64(i + k * step)]
-        result[i] = total
-
-
-@njit(fastmath=True, nogil=True, cache=True)
-def _add_entropy(p, span, count, entropy):  # type: ignore[no-untyped-def]
-    for i in range(count):
-        total = p[i]
-        for k in range(1, len(span)):
-            total += p[np.uint64(i + k)]
-        entropy[i] -= total * log2(total)
-
-
-@njit(fastmath=True, nogil=True, cache=True)
-def _joint_entropy(  # type: ignore[no-untyped-def]
-    x, x_used, x_start, y, y_used, y_start, steps, span, count, scratch, entropy
-):
-    """Entropy, in bits, of the joint histograms of ``count`` pairs of patches.
-
-    The first corners of the patches lie at the lanes from ``x_start`` and ``y_start`` on of the
-    weights ``x`` and ``y`` (bins, lanes); ``steps`` lead to the next plane (0 in an image that has
-    none) and the next row.
+    ``result`` is float64: long sums in single precision lose the last digits.
     """
     plane, row = steps
-    summed, column, part = scratch
-    wide = count + len(span) - 1
-    tall = wide + (len(span) - 1) * row
-    entropy[:count] = 0
-    for a in range(len(x_used)):
-        # Summed bin by bin: hundreds of terms added to one sum would lose the last digits.
-        part[:count] = 0
-        for b in range(len(y_used)):
-            if not (x_used[a] and y_used[b]):
-                continue
-            p, q = x[a][x_start:], y[b][y_start:]
-            if plane > 0:
-                _sum_of_products(p, q, plane, span, tall, summed)
-                _box_sum(summed, row, span, wide, column)
-            else:
-                _sum_of_products(p, q, row, span, wide, column)
-            _add_entropy(column, span, count, part)
+    share = np.float32(1 / (len(deep) * len(span) ** 2))
+    # Whole steps of the compiled loop, which may round otherwise in what remains.
+    count = (count + 31) // 32 * 32
+    result[:count] = 0
+    for b in range(len(weights)):
+        w = weights[b]
         for i in range(count):
-            entropy[i] += part[i]
+            total = np.float32(0)
+            for z in range(len(deep)):
+                for y in range(len(span)):
+                    for x in range(len(span)):
+                        total += w[np.uint64(i + z * plane + y * row + x)]
+            total *= share
+            result[i] -= total * log2(total)
 
 
 @njit(nogil=True, cache=True)
-def _fill(image, corner, extent, bandwidth, scale, values, weights, used):  # type: ignore[no-untyped-def]
-    """Lay a box of the image, its edge replicated, out as values and scaled Parzen weights."""
+def _mark_varied(values, steps, count, span, deep, varied):  # type: ignore[no-untyped-def]
+    """1 where the patch whose first corner is a lane holds different values, else 0."""
+    plane, row = steps
+    varied[:count] = 0
+    for z in range(len(deep)):
+        for y in range(len(span)):
+            for x in range(len(span)):
+                displaced = values[z * plane + y * row + x :]
+                for lane in range(count):
+                    if displaced[lane] != values[lane]:
+                        varied[lane] = 1
+
+
+@njit(nogil=True, cache=True)
+def _fill(image, corner, extent, steps, bandwidth, values, weights, used):  # type: ignore[no-untyped-def]
+    """Lay a box of the image, its edge replicated, out as values and Parzen weights of sum 1.
+
+    ``used`` gets a bit for every bin that a lane has weight in; neighbouring bins share a bit if
+    there are more than 64.
+    """
     bins = len(weights)
+    shift = _shift(bins)
     width = bandwidth * (bins - 1)
-    reach = math.ceil(REACH * width)
-    kernel = np.exp(-0.5 * (np.arange(reach + 1) / width) ** 2)
+    kernel = np.exp(-0.5 * (np.arange(int(REACH * width) + 2) / width) ** 2)
     weights[:] = 0
-    used[:] = False
-    lane = 0
-    for z in range(corner[0], corner[0] + extent[0]):
-        plane = image[min(max(z, 0), image.shape[0] - 1)]
-        for y in range(corner[1], corner[1] + extent[1]):
-            row = plane[min(max(y, 0), image.shape[1] - 1)]
-            for x in range(corner[2], corner[2] + extent[2]):
-                value = row[min(max(x, 0), image.shape[2] - 1)]
+    used[:] = 0
+    for k in range(extent[0]):
+        plane = image[min(max(corner[0] + k, 0), image.shape[0] - 1)]
+        for j in range(extent[1]):
+            row = plane[min(max(corner[1] + j, 0), image.shape[1] - 1)]
+            for i in range(extent[2]):
+                lane = k * steps[0] + j * steps[1] + i
+                value = row[min(max(corner[2] + i, 0), image.shape[2] - 1)]
+                value = min(max(value, np.float32(0)), np.float32(1))
                 values[lane] = value
                 # With t the distance to the nearest bin, exp(−½ (t − k)²/w²) for all k is, but for
                 # a factor, kernel[k] · exp(t/w²)^k: two exponentials rather than one for each k.
-                nearest = int(value * (bins - 1) + 0.5)
-                slope = (value * (bins - 1) - nearest) / width**2
-                first, last = max(nearest - reach, 0), min(nearest + reach, bins - 1)
+                place = value * (bins - 1)
+                nearest = int(place + 0.5)
+                first = max(math.ceil(place - REACH * width), 0)
+                last = min(math.floor(place + REACH * width), bins - 1)
+                slope = (place - nearest) / width**2
                 ratio, power, mass = math.exp(slope), math.exp(slope * (first - nearest)), 0.0
                 for b in range(first, last + 1):
                     weight = kernel[abs(b - nearest)] * power
                     power *= ratio
                     weights[b, lane] = weight
                     mass += weight
+                bits = np.uint64(0)
                 for b in range(first, last + 1):
-                    weights[b, lane] *= scale / mass
-                    used[b] = True
-                lane += 1
+                    weights[b, lane] /= mass
+                    bits |= np.uint64(1) << np.uint64(b >> shift)
+                used[lane] = bits
 
 
 @njit(nogil=True, cache=True)
-def _mark_varied(values, steps, span, count, varied):  # type: ignore[no-untyped-def]
-    """1 where the patch at a lane holds different values, 0 where it is constant."""
+def _shift(bins):  # type: ignore[no-untyped-def]
+    shift = 0
+    while (bins - 1) >> shift > 63:
+        shift += 1
+    return shift
+
+
+@njit(nogil=True, cache=True)
+def _gather(weights, used, start, steps, span, deep, result, found):  # type: ignore[no-untyped-def]
+    """Lay out the weights of a run, which starts at a lane, for the bins that its pixels reach.
+
+    ``result`` gets, for each such bin, the run's lanes in every row of the patches; ``found`` gets
+    these bins. Returns how many they are.
+    """
     plane, row = steps
-    planes = len(span) if plane > 0 else 1
-    varied[:count] = 0
-    for i in range(planes):
-        for j in range(len(span)):
-            for k in range(len(span)):
-                displaced = values[i * plane + j * row + k :]
-                for lane in range(count):
-                    if displaced[lane] != values[lane]:
-                        varied[lane] = 1
+    bits = np.uint64(0)
+    for z in range(len(deep)):
+        for y in range(len(span)):
+            for i in range(2 * VECTOR):
+                bits |= used[np.uint64(start + z * plane + y * row + i)]
+    shift, count, into = _shift(len(weights)), 0, 0
+    for b in range(len(weights)):
+        if bits >> np.uint64(b >> shift) & np.uint64(1):
+            found[count] = b
+            count += 1
+            for z in range(len(deep)):
+                for y in range(len(span)):
+                    lane = start + z * plane + y * row
+                    for i in range(2 * VECTOR):
+                        result[np.uint64(into + i)] = weights[b, np.uint64(lane + i)]
+                    into += 2 * VECTOR
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _cache_lines(count):  # type: ignore[no-untyped-def]
+    """An array of so many float32 that starts at a line of the cache, for quicker loads."""
+    line = 64
+    spare = np.empty(count + line // 4, np.float32)
+    start = (line - spare.ctypes.data % line) % line // 4
+    return spare[start : start + count]
+
+
+@njit(nogil=True, cache=True)
+def _buffers(bins, lanes):  # type: ignore[no-untyped-def]
+    """Values, weights and used bins of the lanes of a tile."""
+    weights = np.zeros((bins, lanes), np.float32)
+    return np.zeros(lanes, np.float32), weights, np.zeros(lanes, np.uint64)
+
+
+@njit(nogil=True, cache=True)
+def _geometry(tile, radii):  # type: ignore[no-untyped-def]
+    """First pixel and extent of a tile with its halo, and the steps along its lanes."""
+    _, z, y, x, depth, height, width = tile
+    corner = (z - radii[0], y - radii[1], x - radii[2])
+    extent = (depth + 2 * radii[0], height + 2 * radii[1], width + 2 * radii[2])
+    return corner, extent, (extent[1] * extent[2], extent[2])
+
+
+@njit(nogil=True, cache=True)
+def _source_tiles(tiles, lanes, source, span, deep, bins, bandwidth, result):  # type: ignore[no-untyped-def]
+    """Write the entropies of the patches of some tiles into ``result`` (B, Z, Y, X)."""
+    radii = (len(deep) // 2, len(span) // 2, len(span) // 2)
+    values, weights, used = _buffers(bins, lanes)
+    entropy = np.empty(lanes, np.float64)
+    for t in range(len(tiles)):
+        batch, z, y, x, depth, height, width = tiles[t]
+        corner, extent, steps = _geometry(tiles[t], radii)
+        _fill(source[batch], corner, extent, steps, bandwidth, values, weights, used)
+        count = (depth - 1) * steps[0] + (height - 1) * steps[1] + width
+        _entropies(weights, steps, count, span, deep, entropy)
+        for k in range(depth):
+            for j in range(height):
+                lane = k * steps[0] + j * steps[1]
+                result[batch, z + k, y + j, x : x + width] = entropy[lane : lane + width]
 
 
 @njit(fastmath=True, nogil=True, cache=True)
 def _score_tiles(  # type: ignore[no-untyped-def]
-    tiles, lanes, source, other, varied, patch, search, span, bins, bandwidth, normalized, result
-):
+    tiles, lanes, slice_lanes, source, entropies, other, varied, search, span, deep, rows, bins,
+    bandwidth, normalized, result
+):  # fmt: skip
     """Write the scores of the pixels of some tiles into ``result`` (B, offsets or 1, Z, Y, X).
 
-    ``tiles`` as `_tiles` makes them, of at most so many ``lanes`` with their halo; ``patch`` and
-    ``search`` are radii along (z, y, x); ``varied`` says where patches of the source are not
-    constant. One slot for all offsets keeps the best.
+    ``tiles`` as `_tiles` makes them, none of more ``lanes``, halo included, in all and in a slice;
+    ``search`` is a radius along (z, y, x); ``rows`` a tuple as long as the patch has rows;
+    ``varied`` says where scores are wanted and patches of the source are not constant. One slot
+    for all offsets keeps the best.
     """
-    halo = (patch[0] + search[0], patch[1] + search[1], patch[2] + search[2])
-    share = np.float32(1 / len(span) ** (3 if patch[0] else 2))
-    x, x_used = np.empty((bins, lanes), np.float32), np.empty(bins, np.bool_)
-    y, y_used = np.empty((bins, lanes), np.float32), np.empty(bins, np.bool_)
-    # Marginal entropies are joint ones with an image of one bin.
-    one, one_used = np.ones((1, lanes), np.float32), np.ones(1, np.bool_)
-    one_share = one * share
-    hx, hy, hxy = np.empty_like(one[0]), np.empty_like(one[0]), np.empty_like(one[0])
-    values, y_varied = np.empty_like(one[0]), np.empty_like(one[0])
-    scratch = (np.empty_like(one[0]), np.empty_like(one[0]), np.empty_like(one[0]))
-    origin = np.intp(0)
+    patch = (len(deep) // 2, len(span) // 2, len(span) // 2)
+    radii = (patch[0] + search[0], patch[1] + search[1], patch[2] + search[2])
+    share = np.float32(1 / (len(deep) * len(span) ** 2))
+    values, x_weights, x_used = _buffers(bins, lanes)
+    _, y_weights, y_used = _buffers(bins, lanes)
+    xs = _cache_lines(bins * len(rows) * 2 * VECTOR)
+    ys, found = _cache_lines(len(xs)), np.empty(bins, np.int64)
+    y_varied, hy = np.empty(lanes, np.uint8), np.empty(lanes, np.float64)
+    wanted, hx = np.empty(slice_lanes, np.uint8), np.zeros(slice_lanes, np.float32)
+    scores = np.empty((result.shape[1], slice_lanes), np.float32)
+    hxy = np.empty(2 * VECTOR, np.float64)
+    # The last of its lanes lack their patches' last columns.
+    run = 2 * VECTOR - (len(span) - 1)
     for t in range(len(tiles)):
-        batch, z, top, bottom, left, right = tiles[t]
-        corner = (z - halo[0], top - halo[1], left - halo[2])
-        extent = (1 + 2 * halo[0], bottom - top + 2 * halo[1], right - left + 2 * halo[2])
-        row = extent[2]
-        plane = extent[1] * row if patch[0] else 0
-        steps = (plane, row)
-        inner = search[0] * plane + search[1] * row + search[2]
-        count = (bottom - top - 1) * row + right - left
-        wider = count + 2 * search[1] * row + 2 * search[2]
+        batch, z, y, x, depth, height, width = tiles[t]
+        corner, extent, steps = _geometry(tiles[t], radii)
+        plane, row = steps
+        _fill(source[batch], corner, extent, steps, bandwidth, values, x_weights, x_used)
+        x_weights *= share
+        _fill(other[batch], corner, extent, steps, bandwidth, values, y_weights, y_used)
+        count = (depth + 2 * search[0] - 1) * plane
+        count += (height + 2 * search[1] - 1) * row + width + 2 * search[2]
+        _entropies(y_weights, steps, count, span, deep, hy)
+        _mark_varied(values, steps, count, span, deep, y_varied)
+        for k in range(depth):
+            wanted[:] = 0
+            scores[:] = 0
+            for j in range(height):
+                start = j * row
+                wanted[start : start + width] = varied[batch, z + k, y + j, x : x + width]
+                hx[start : start + width] = entropies[batch, z + k, y + j, x : x + width]
+            first, end = 0, (height - 1) * row + width
+            while first < end:
+                if not wanted[first]:
+                    first += 1
+                    continue
+                last = min(first + run, end)
+                x_lane = (k + search[0]) * plane + search[1] * row + search[2] + first
+                x_count = _gather(x_weights, x_used, x_lane, steps, span, deep, xs, found)
+                offset = 0
+                for dz in range(2 * search[0] + 1):
+                    for dy in range(2 * search[1] + 1):
+                        for dx in range(2 * search[2] + 1):
+                            y_lane = (k + dz) * plane + dy * row + dx + first
+                            y_count = _gather(
+                                y_weights, y_used, y_lane, steps, span, deep, ys, found
+                            )
+                            hxy[:] = 0
+                            n = 0
+                            while n < y_count:
+                                # Always the same bins: so rounding does not depend on the run.
+                                m, stop = n, (found[n] // BINS + 1) * BINS
+                                while m < y_count and found[m] < stop:
+                                    m += 1
+                                for a in range(x_count):
+                                    _subtract_plogp(xs, a, ys, n, m, rows, span, hxy)
+                                n = m
+                            best = scores[min(offset, len(scores) - 1)]
+                            for lane in range(first, last):
+                                at = y_lane + lane - first
+                                if wanted[lane] and y_varied[at]:
+                                    total = hx[lane] + hy[at]
+                                    score = max(total - hxy[lane - first], 0.0)
+                                    if normalized:
+                                        score = min(2 * score / total, 1.0)
+                                    best[lane] = max(best[lane], np.float32(score))
+                            offset += 1
+                first = last
+            for j in range(height):
+                start = j * row
+                into = result[batch, :, z + k, y + j, x : x + width]
+                into[:] = scores[:, start : start + width]
 
-        _fill(source[batch], corner, extent, bandwidth, share, values, x, x_used)
-        _joint_entropy(x, x_used, inner, one, one_used, origin, steps, span, count, scratch, hx)
-        _fill(other[batch], corner, extent, bandwidth, one[0, 0], values, y, y_used)
-        for dz in range(2 * search[0] + 1):
-            start = dz * plane
-            into = hy[start:]
-            _joint_entropy(
-                one_share, one_used, origin, y, y_used, start, steps, span, wider, scratch, into
-            )
-            _mark_varied(values[start:], steps, span, wider, y_varied[start:])
 
-        offset = 0
-        for dz in range(2 * search[0] + 1):
-            for dy in range(2 * search[1] + 1):
-                for dx in range(2 * search[2] + 1):
-                    start = dz * plane + dy * row + dx
-                    _joint_entropy(
-                        x, x_used, inner, y, y_used, start, steps, span, count, scratch, hxy
-                    )
-                    scores = result[batch, min(offset, result.shape[1] - 1), z]
-                    for i in range(top, bottom):
-                        for j in range(left, right):
-                            lane = (i - top) * row + j - left
-                            if not (varied[batch, z, i, j] and y_varied[start + lane]):
-                                continue
-                            total = hx[lane] + hy[start + lane]
-                            score = max(total - hxy[lane], 0)
-                            if normalized:
-                                score = min(2 * score / total, 1)
-                            scores[i, j] = max(scores[i, j], score)
-                    offset += 1
-
-
-def in_threads(kernel: Callable[..., None], items: np.ndarray, *arguments: Any) -> None:
+def in_threads(
+    kernel: Callable[..., None], items: np.ndarray, *arguments: Any, most: int | None = None
+) -> None:
     """Run ``kernel(block, *arguments)`` for blocks of items in ``torch.get_num_threads()`` threads.
 
-    The kernel must let go of the interpreter lock, and write where no other block writes.
+    The kernel must let go of the interpreter lock, and write where no other block writes. ``most``
+    is the largest number of threads, if they should be fewer.
     """
-    threads = min(torch.get_num_threads(), len(items))
+    threads = min(torch.get_num_threads(), len(items), most or len(items))
     if threads < 2:
         kernel(items, *arguments)
         return
@@ -253,53 +445,91 @@ def in_threads(kernel: Callable[..., None], items: np.ndarray, *arguments: Any) 
         list(pool.map(lambda block: kernel(block, *arguments), blocks))
 
 
-def _tiles(varied: np.ndarray) -> np.ndarray:
-    """Pieces (batch, z, top, bottom, left, right) of slices that hold all that is True."""
-    columns = min(varied.shape[3], COLUMNS)
-    rows = max(LANES // columns, 1)
+def _tiles(wanted: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Boxes (batch, z, y, x, depth, height, width) that hold all that is True."""
     tiles = []
-    for batch, z, top in np.ndindex(*varied.shape[:2], -(-varied.shape[2] // rows)):
-        bottom = min((top + 1) * rows, varied.shape[2])
-        (filled,) = np.nonzero(varied[batch, z, top * rows : bottom].any(0))
+    counts = [-(-size // step) for size, step in zip(wanted.shape[1:3], shape, strict=False)]
+    for batch, i, j in np.ndindex(wanted.shape[0], *counts):
+        z, y = i * shape[0], j * shape[1]
+        slab = wanted[batch, z : z + shape[0], y : y + shape[1]]
+        (filled,) = np.nonzero(slab.any((0, 1)))
         if filled.size:
-            left, right = filled[0], filled[-1] + 1
-            pieces = -(-(right - left) // columns)
-            cuts = np.linspace(left, right, pieces + 1).astype(int)
-            tiles += [(batch, z, top * rows, bottom, *cut) for cut in pairwise(cuts)]
-    return np.array(tiles, np.int64).reshape(-1, 6)
+            for x in range(filled[0], filled[-1] + 1, shape[2]):
+                width = min(shape[2], filled[-1] + 1 - x)
+                tiles.append((batch, z, y, x, *slab.shape[:2], width))
+    return np.array(tiles, np.int64).reshape(-1, 7)
 
 
-class Corrected:
+class NumbaEngine:
     """The corrected operator, prepared for one source.
 
-    Keeps the clamped source, where its patches are not constant, and the tiles that hold those
-    pixels: elsewhere the score is 0 whatever the other image. Parzen weights are laid out tile by
-    tile in each call, about a twentieth of its time, so that memory beyond inputs and output is
-    a few megabytes per thread whatever the size of the image.
+    Keeps the source, the entropies of its patches, where they are not constant, and the tiles that
+    hold those pixels: elsewhere the score is 0 whatever the other image. Parzen weights are laid
+    out tile by tile in each call, a few percent of its time, so that what it needs beyond inputs
+    and output does not grow with the image.
 
     Parameters
     ----------
     source : Tensor, shape (B, H, W) or (B, D, H, W)
         float32 on the CPU, no NaN; clamped to [0, 1].
     settings : LMISettings
+    memory : int
+        Bytes of working memory of all threads together, if one thread can do with it.
+    mask : Tensor of bool, shape of source, optional
+        Where scores are wanted; 0 elsewhere.
     """
 
-    def __init__(self, source: Tensor, settings: LMISettings) -> None:
+    def __init__(
+        self, source: Tensor, settings: LMISettings, memory: int, mask: Tensor | None = None
+    ) -> None:
         self.settings = settings
-        self.deep = source.ndim == 4
+        self.span = (0,) * settings.patch_size
+        self.deep = self.span if source.ndim == 4 else (0,)
         self.source = self._volumes(source)
+        self.search = self._radii(settings.search_size)
         window = (1, *(2 * radius + 1 for radius in self._radii(settings.patch_size)))
-        high = maximum_filter(self.source, window, mode="nearest")
-        self.varied = high > minimum_filter(self.source, window, mode="nearest")
-        self.tiles = _tiles(self.varied)
+        clamped = self.source.clip(0, 1)
+        high = maximum_filter(clamped, window, mode="nearest")
+        self.varied = high > minimum_filter(clamped, window, mode="nearest")
+        if mask is not None:
+            self.varied &= self._volumes(mask)
+        self._plan(memory)
+        self.entropies = np.zeros(self.source.shape, np.float32)
+        in_threads(
+            _source_tiles, self.tiles, self.lanes, self.source, self.span, self.deep,
+            settings.bins, float(settings.bandwidth), self.entropies, most=self.threads,
+        )  # fmt: skip
 
     def _volumes(self, images: Tensor) -> np.ndarray:
-        clamped = images.clamp(0, 1)
-        return (clamped if self.deep else clamped[:, None]).contiguous().numpy()
+        return (images if images.ndim == 4 else images[:, None]).contiguous().numpy()
 
     def _radii(self, size: int) -> tuple[int, int, int]:
         radius = size // 2
-        return (radius if self.deep else 0, radius, radius)
+        return (radius if len(self.deep) > 1 else 0, radius, radius)
+
+    def _plan(self, memory: int) -> None:
+        """Choose the tiles, and how many threads their weights leave room for."""
+        limits = zip(TILES[3 if len(self.deep) > 1 else 2], self.source.shape[1:], strict=True)
+        shape = tuple(min(limit) for limit in limits)
+        threads = torch.get_num_threads()
+        while self._bytes(shape) * threads > memory and shape[1] > 1:
+            shape = (shape[0] // 2, *shape[1:]) if shape[0] > 1 else (1, shape[1] // 2, shape[2])
+        self.lanes, self.slice_lanes = self._lanes(shape), self._lanes((1, *shape[1:]))
+        self.threads = max(1, memory // self._bytes(shape))
+        self.tiles = _tiles(self.varied, shape)
+
+    def _lanes(self, shape: tuple[int, ...]) -> int:
+        halo = np.array(self._radii(self.settings.patch_size)) + self.search
+        # The last run goes beyond the end of the last row.
+        return int(np.prod(np.array(shape) + 2 * halo)) + 2 * VECTOR
+
+    def _bytes(self, shape: tuple[int, ...]) -> int:
+        # Two images' weights; values, used bins, entropies and the like take 40 bytes a lane.
+        tile = self._lanes(shape) * (2 * 4 * self.settings.bins + 40)
+        offsets = self.settings.offsets(3 if len(self.deep) > 1 else 2)
+        rows = len(self.deep) * len(self.span)
+        runs = 2 * 4 * self.settings.bins * rows * 2 * VECTOR
+        return tile + runs + 4 * offsets * self._lanes((1, *shape[1:]))
 
     def __call__(self, other: Tensor, every_offset: bool) -> Tensor:
         """Scores (B, 1, *spatial): the best; or (B, offsets, *spatial): those of all offsets."""
@@ -307,13 +537,10 @@ class Corrected:
         batch, *spatial = self.source.shape
         offsets = settings.offsets(other.ndim - 1) if every_offset else 1
         result = np.zeros((batch, offsets, *spatial), np.float32)
-        patch, search = self._radii(settings.patch_size), self._radii(settings.search_size)
-        halo = 2 * (np.array(patch) + search)
-        sizes = self.tiles[:, 3::2] - self.tiles[:, 2::2] + halo[1:]
-        lanes = int(sizes.prod(1).max(initial=0) * (1 + halo[0]))
         in_threads(
-            _score_tiles, self.tiles, lanes, self.source, self._volumes(other), self.varied,
-            patch, search, (0,) * settings.patch_size, settings.bins, float(settings.bandwidth),
-            settings.normalized, result,
+            _score_tiles, self.tiles, self.lanes, self.slice_lanes, self.source, self.entropies,
+            self._volumes(other), self.varied, self.search, self.span, self.deep,
+            self.span * len(self.deep), settings.bins, float(settings.bandwidth),
+            settings.normalized, result, most=self.threads,
         )  # fmt: skip
         return torch.from_numpy(result).view(batch, offsets, *other.shape[1:])

@@ -2,56 +2,98 @@
 
 from __future__ import annotations
 
+import itertools
+from importlib.util import find_spec
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from chiasm.errors import UsageError, explain
 from chiasm.lmi.definition import Definition, patch_scores
 from chiasm.lmi.settings import LMISettings
+
+# Room for the smallest tile of the largest patch and search in a volume, with 64 bins.
+LEAST_MEMORY = 2**23
 
 _LEGAL_TYPE = "a numpy array or torch tensor of floating point numbers"
 _LEGAL_SHAPE = "(H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W)"
 
 
 def _tensor(argument: str, array: Any) -> Tensor:
-    """The array as a detached float32 tensor on its own device; refused if not so representable."""
+    """The array as a float64 tensor, if it is that, or a float32 one, on its own device."""
     if isinstance(array, np.ndarray):
         if not np.issubdtype(array.dtype, np.floating):
             raise UsageError(explain(argument, array.dtype, "is not floating point", _LEGAL_TYPE))
-        tensor = torch.from_numpy(np.array(array, dtype=np.float32))
+        dtype = np.float64 if array.dtype == np.float64 else np.float32
+        tensor = torch.from_numpy(np.require(array, dtype, ["C", "W"]))
     elif isinstance(array, Tensor):
         if not array.is_floating_point():
             raise UsageError(explain(argument, array.dtype, "is not floating point", _LEGAL_TYPE))
-        tensor = array.detach().float()
+        tensor = array if array.dtype == torch.float64 else array.float()
     else:
         raise UsageError(explain(argument, type(array).__name__, "is not an array", _LEGAL_TYPE))
     if tensor.numel() == 0:
         raise UsageError(explain(argument, tuple(tensor.shape), "is empty", "at least one pixel"))
-    if tensor.isnan().any():
+    if tensor.detach().amin().isnan():
         raise UsageError(explain(argument, "array", "holds NaN", "numbers"))
     return tensor
+
+
+def _boolean(mask: Any, shape: tuple[int, ...]) -> Tensor:
+    legal = f"booleans of the shape of the source, {shape}"
+    if not isinstance(mask, np.ndarray | Tensor):
+        raise UsageError(explain("mask", type(mask).__name__, "is not an array", legal))
+    if mask.dtype not in (np.bool_, torch.bool):
+        raise UsageError(explain("mask", mask.dtype, "is not boolean", legal))
+    if tuple(mask.shape) != shape:
+        raise UsageError(explain("mask", tuple(mask.shape), "is not the source's shape", legal))
+    return torch.as_tensor(np.array(mask) if isinstance(mask, np.ndarray) else mask)
 
 
 def _like(result: Tensor, array: Any) -> Any:
     return result.numpy() if isinstance(array, np.ndarray) else result
 
 
-def _engine(images: Tensor, settings: LMISettings) -> Any:
+def _engine(images: Tensor, settings: LMISettings, memory: int, mask: Tensor | None) -> Any:
     if settings.narrow:
         # Only the definition, in float64 on the CPU, is exact enough.
         return Definition(images.cpu(), settings)
-    if images.device.type != "cpu":
-        return Definition(images, settings)
     if settings.variant == "published":
+        if images.device.type != "cpu":
+            return Definition(images, settings)
         from chiasm.lmi.published import Published
 
         return Published(images, settings)
-    from chiasm.lmi.cpu import Corrected
+    if images.device.type == "cpu" and find_spec("numba"):
+        from chiasm.lmi.cpu import NumbaEngine
 
-    return Corrected(images, settings)
+        return NumbaEngine(images, settings, memory, mask)
+    if images.device.type == "cuda" and find_spec("triton"):
+        from chiasm.lmi.triton_engine import TritonEngine
+
+        return TritonEngine(images, settings, memory)
+    from chiasm.lmi.torch_engine import TorchEngine
+
+    return TorchEngine(images, settings, memory)
+
+
+def _smallest_best(scores: Tensor, displacements: Tensor) -> Tensor:
+    """Displacement (B, axes, *spatial) of the best of the scores (B, offsets, *spatial).
+
+    The smallest of several; among those of one length the first.
+    """
+    order = displacements.square().sum(1).argsort(stable=True).tolist()
+    best = scores[:, order[0]].clone()
+    found = torch.full_like(best, order[0], dtype=torch.int64)
+    for number in order[1:]:
+        better = scores[:, number] > best
+        best[better] = scores[:, number][better]
+        found[better] = number
+    return displacements.to(found.device)[found].movedim(-1, 1)
 
 
 class PreparedSource:
@@ -63,24 +105,59 @@ class PreparedSource:
     ----------
     settings : LMISettings
     offsets : int
-        Number of patch offsets scored at every pixel.
+        Number of offsets scored at every pixel.
+    displacements : Tensor of int64, shape (offsets, axes)
+        From a pixel to the centre of the other image's patch, in the order of ``reduce="none"``.
     """
 
-    def __init__(self, source: Any, settings: LMISettings) -> None:
-        images = _tensor("source", source)
+    def __init__(
+        self, source: Any, settings: LMISettings, mask: Any = None, memory: int = LEAST_MEMORY
+    ) -> None:
+        if not isinstance(memory, Integral) or memory < LEAST_MEMORY:
+            what, legal = "is no number of bytes to work with", f"an integer from {LEAST_MEMORY} on"
+            raise UsageError(explain("memory", memory, what, legal))
+        images = _tensor("source", source).detach().clone()
         shape = tuple(images.shape)
         self.batched = len(shape) in (4, 5)
         if len(shape) not in (2, 3, 4, 5) or (self.batched and shape[1] != 1):
             raise UsageError(explain("source", shape, "is no shape of images", _LEGAL_SHAPE))
         self._spatial = shape[2:] if self.batched else shape
-        if settings.variant == "published" and len(self._spatial) != 2:
+        axes = len(self._spatial)
+        if settings.variant == "published" and axes != 2:
             what = "is not two-dimensional, as the published variant is"
             raise UsageError(explain("source", shape, what, "(H, W) or (B, 1, H, W)"))
         self.settings = settings
-        self.offsets = settings.offsets(len(self._spatial))
+        search = range(-(settings.search_size // 2), settings.search_size // 2 + 1)
+        self.displacements = torch.tensor(list(itertools.product(search, repeat=axes)))
+        self.offsets = len(self.displacements)
         self._kind = "numpy array" if isinstance(source, np.ndarray) else f"{images.device} tensor"
         self._shape = shape
-        self._engine = _engine(images.reshape(-1, *self._spatial), settings)
+        # A pixel's score depends on no others than those so near.
+        self._halo = settings.patch_size // 2 + settings.search_size // 2
+        # One half is for the scores of all offsets, where only the best offset is returned.
+        self._memory = int(memory) // 2
+        self._mask = None
+        self._box = (slice(None),) * (1 + axes)
+        images = images.reshape(-1, *self._spatial)
+        if mask is not None:
+            whole = _boolean(mask, shape).to(images.device).reshape(images.shape)
+            self._box = self._around(whole)
+            self._mask = whole[self._box].clone()
+        self._source = images[self._box].clone()
+        self._engine = self._make(self._source, self._mask)
+        self._differentiable: dict[torch.dtype, Any] = {}
+
+    def _make(self, images: Tensor, mask: Tensor | None) -> Any:
+        return _engine(images.float(), self.settings, self._memory, mask)
+
+    def _around(self, mask: Tensor) -> tuple[slice, ...]:
+        """The box outside which neither a score is wanted nor a pixel needed."""
+        box = [slice(None)]
+        for axis in range(1, mask.ndim):
+            others = [k for k in range(mask.ndim) if k != axis]
+            filled = mask.amax(others).nonzero().flatten().tolist() or [0]
+            box.append(slice(max(filled[0] - self._halo, 0), filled[-1] + self._halo + 1))
+        return tuple(box)
 
     def __call__(self, other: Any, *, reduce: str = "max") -> Any:
         """Score the source against another image.
@@ -89,14 +166,19 @@ class PreparedSource:
         ----------
         other : array or Tensor
             Of the kind, device and shape of the source. Values outside [0, 1] are legal.
-        reduce : {"max", "none"}
-            Keep the best offset's score, or those of all offsets.
+        reduce : {"max", "none", "offset"}
+            Keep the best offset's score, or those of all offsets, or the best offset itself
+            (variant ``"corrected"``).
 
         Returns
         -------
-        array or Tensor, float32
-            ``"max"``: the source's shape. ``"none"``: (B, offsets, *spatial), without B if the
-            source has none; offsets run from the most negative, last axis fastest.
+        array or Tensor
+            ``"max"``: float32, the source's shape. ``"none"``: float32, (B, offsets, *spatial);
+            offsets run from the most negative, last axis fastest. ``"offset"``: int64,
+            (B, axes, *spatial): from a pixel to the centre of the best patch of the other image,
+            in pixels along the source's axes; the shortest of several, then the first. Without B
+            if the source has none. Scores have a gradient if ``other`` asks for one, and are then
+            float64 if ``other`` is.
 
         Raises
         ------
@@ -104,24 +186,74 @@ class PreparedSource:
             ``other`` is not floating point, holds NaN, or differs from the source in shape, kind
             or device; ``reduce`` is not known.
         """
-        if reduce not in ("max", "none"):
-            raise UsageError(explain("reduce", reduce, "is not known", "max, none"))
+        legal = ["max", "none"] + ["offset"] * (self.settings.variant == "corrected")
+        if reduce not in legal:
+            raise UsageError(explain("reduce", reduce, "is not known", ", ".join(legal)))
         images = _tensor("other", other)
         kind = "numpy array" if isinstance(other, np.ndarray) else f"{images.device} tensor"
         if kind != self._kind:
             raise UsageError(explain("other", kind, "is not what the source is", self._kind))
         if tuple(images.shape) != self._shape:
-            what, legal = "is not the shape of the source", str(self._shape)
-            raise UsageError(explain("other", tuple(images.shape), what, legal))
-        batch = images.reshape(-1, *self._spatial)
-        if self.settings.narrow:
-            batch = batch.cpu()
-        scores = self._engine(batch, reduce == "none").to(images.device)
+            what, legal_shape = "is not the shape of the source", str(self._shape)
+            raise UsageError(explain("other", tuple(images.shape), what, legal_shape))
+        batch = images.reshape(-1, *self._spatial)[self._box]
+        if reduce == "offset":
+            result = self._best_displacements(batch.detach().float())
+        else:
+            result = self._scores(batch, reduce == "none")
+        if self._mask is not None:
+            result = self._unmasked(result)
+        result = result.to(images.device)
         if reduce == "max":
-            scores = scores.reshape(self._shape)
+            result = result.reshape(self._shape)
         elif not self.batched:
-            scores = scores[0]
-        return _like(scores, other)
+            result = result[0]
+        return _like(result, other)
+
+    def _scores(self, other: Tensor, every_offset: bool) -> Tensor:
+        """Scores (B, 1 or offsets, *spatial) within the box."""
+        # The published layer cuts grey values to integers: it has no gradient.
+        corrected = self.settings.variant == "corrected"
+        if corrected and other.requires_grad and torch.is_grad_enabled():
+            return self._with_gradient(other, every_offset)
+        other = other.detach().float()
+        return self._engine(other.cpu() if self.settings.narrow else other, every_offset)
+
+    def _with_gradient(self, other: Tensor, every_offset: bool) -> Tensor:
+        from chiasm.lmi.torch_engine import TorchEngine
+
+        dtype = torch.float64 if self.settings.narrow else other.dtype
+        device = torch.device("cpu") if self.settings.narrow else other.device
+        if dtype not in self._differentiable:
+            source = self._source.to(device, dtype)
+            self._differentiable[dtype] = TorchEngine(source, self.settings, self._memory)
+        scores = self._differentiable[dtype](other.to(device, dtype), every_offset)
+        return scores.to(other.device, other.dtype)
+
+    def _best_displacements(self, other: Tensor) -> Tensor:
+        """Displacements (B, axes, *spatial) within the box, in slabs that bound the memory."""
+        depth = other.shape[1]
+        at_once = self._memory // (4 * self.offsets * other[:, 0].numel())
+        if at_once >= depth:
+            return _smallest_best(self._scores(other, True), self.displacements)
+        step, found = max(at_once - 2 * self._halo, 1), []
+        for start in range(0, depth, step):
+            first = max(start - self._halo, 0)
+            near = (slice(None), slice(first, start + step + self._halo))
+            mask = None if self._mask is None else self._mask[near]
+            engine = self._make(self._source[near], mask)
+            part = other[near].cpu() if self.settings.narrow else other[near]
+            scores = engine(part, True).narrow(2, start - first, min(step, depth - start))
+            found.append(_smallest_best(scores, self.displacements))
+        return torch.cat(found, dim=2)
+
+    def _unmasked(self, result: Tensor) -> Tensor:
+        """The result within the box, 0 where the mask is False, on the whole image."""
+        inside = torch.where(self._mask[:, None].to(result.device), result, 0)
+        widths: list[int] = []
+        for piece, size in zip(self._box[1:], self._spatial, strict=True):
+            widths = [piece.start, max(size - piece.stop, 0), *widths]
+        return functional.pad(inside, widths)
 
 
 def pairwise(x: Any, y: Any, settings: LMISettings) -> Any:
@@ -133,5 +265,5 @@ def pairwise(x: Any, y: Any, settings: LMISettings) -> Any:
         raise UsageError(explain("x, y", shapes, "are no pairs of patches", legal))
     if first.device != second.device or isinstance(x, np.ndarray) != isinstance(y, np.ndarray):
         raise UsageError(explain("y", type(y).__name__, "is not what x is", type(x).__name__))
-    exact = [patches.flatten(1).cpu().double() for patches in (first, second)]
+    exact = [patches.detach().flatten(1).cpu().double() for patches in (first, second)]
     return _like(patch_scores(exact[0], exact[1], settings).float().to(first.device), x)

@@ -11,9 +11,11 @@ from chiasm.errors import UsageError, explain
 VARIANTS = ("corrected", "published")
 # The published layer knows this window alone (Wang et al., arXiv 2404.01102).
 PUBLISHED_SIZE = 3
-# Kernels narrower than this many bins leave marginal entropies near zero, whose ratio magnifies
-# the rounding of single precision above 1e-5.
-NARROW = 0.35
+# Kernels narrower than this many bins may miss the values between two of them.
+NARROWEST = 0.25
+# Narrower than this, marginal entropies may be near zero, and their ratio then magnifies the
+# rounding of single precision above 1e-5.
+NARROW = 0.4
 
 
 def _whole(argument: str, value: object, least: int, odd: bool) -> None:
@@ -36,7 +38,8 @@ class LMISettings:
     bins : int
         Parzen bin centres, equally spaced on [0, 1], both ends included; at least 2.
     bandwidth : float
-        Standard deviation of the Gaussian Parzen kernel, in units of the [0, 1] scale.
+        Standard deviation of the Gaussian Parzen kernel, in units of the [0, 1] scale; at least a
+        quarter of the bins' spacing 1/(bins − 1) (``"corrected"``).
     normalized : bool
         Normalised mutual information 2 MI/(H(x) + H(y)) if true, else MI in bits.
     variant : {"corrected", "published"}
@@ -68,6 +71,10 @@ class LMISettings:
         if self.variant not in VARIANTS:
             legal = ", ".join(VARIANTS)
             raise UsageError(explain("variant", self.variant, "is not a known variant", legal))
+        least = NARROWEST / (self.bins - 1)
+        if self.variant == "corrected" and width < least:
+            what, legal = "is less than a quarter of the bins' spacing", f"at least {least}"
+            raise UsageError(explain("bandwidth", width, what, legal))
         if self.variant == "published":
             for name in ("patch_size", "search_size"):
                 if getattr(self, name) != PUBLISHED_SIZE:
