@@ -20,7 +20,7 @@ def test_lmi_maps_are_the_public_functions():
 
 
 def test_neighbouring_slices_are_channels():
-    guide = guide_from_config({"name": "lmi", "bins": 8})
+    guide = guide_from_config({"name": "lmi", "bins": 16})
     source, x_t = torch.rand((2, 3, 8, 8)), torch.rand((2, 1, 8, 8))
     maps = guide.prepare(source)(x_t, None)
     assert maps.shape == (2, guide.channels(3), 8, 8)
@@ -30,10 +30,10 @@ def test_neighbouring_slices_are_channels():
 
 
 def test_a_one_step_guide_needs_no_sample():
-    guide = guide_from_config({"name": "lmi", "maps": ["source"], "bins": 8})
+    guide = guide_from_config({"name": "lmi", "maps": ["source"], "bins": 16})
     assert not guide.needs_sample
     assert guide.prepare(torch.rand((1, 1, 8, 8)))(None, None).shape == (1, 1, 8, 8)
-    both = guide_from_config({"name": "lmi", "bins": 8})
+    both = guide_from_config({"name": "lmi", "bins": 16})
     assert both.needs_sample
     with pytest.raises(ValueError, match="x_t"):
         both.prepare(torch.rand((1, 1, 8, 8)))(None, None)
