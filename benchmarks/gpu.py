@@ -36,7 +36,9 @@ def compare_lmi() -> list[dict]:
     from chiasm.lmi import prepare
 
     rows = []
-    for shape in ((1, 1, 64, 64), (1, 1, 128, 128), (8, 1, 128, 128), (1, 1, 256, 256)):
+    shapes = [(1, 1, 64, 64), (1, 1, 128, 128), (8, 1, 128, 128), (1, 1, 256, 256)]
+    shapes += [(1, 1, 48, 48, 48), (1, 1, 128, 128, 128)]
+    for shape in shapes:
         generator = torch.Generator().manual_seed(0)
         source, other = (torch.rand(shape, generator=generator) for _ in range(2))
         expected = prepare(source)(other)

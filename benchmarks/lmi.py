@@ -124,7 +124,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     # The engine's: a product for each row of the patch, sums along it, and one logarithm.
     each = 2 * patch ** (axes - 1) + patch - 1 + OPERATIONS_OF_A_BIN
     gflop = pixels * settings.search_size**axes * case["bins"] ** 2 * each / 1e9
-    row = {"shape": "×".join(map(str, source.shape)), **case, "pixels": pixels}
+    row = {**case, "shape": "×".join(map(str, source.shape)), "pixels": pixels}
     row |= {"seconds": seconds, "memory_mb": memory / 2**20, "gflop": gflop}
     row["share_of_peak"] = None if case["golden"] else gflop / seconds / case["peak"]
     if case["define"] and pixels <= DEFINED:
