@@ -180,46 +180,44 @@ def _subtract_plogp(typing, x, a, y, first, last, rows, span, entropy):  # type:
     return types.void(x, a, y, first, last, rows, span, entropy), generate
 
 
-# In the loops below an unsigned index spares numba's test for negative ones, and ``span`` and
-# ``deep``, tuples as long as the patch along x and y, and along z, make these lengths constants of
-# the compiled code: so they vectorise.
+# Below, ``patch`` is a patch's size along (z, y, x); ``steps`` are the lanes to the next plane and
+# the next row. Unsigned indices spare numba's test for negative ones: so the loops vectorise.
 
 
 @njit(fastmath=True, nogil=True, cache=True)
-def _entropies(weights, steps, count, span, deep, result):  # type: ignore[no-untyped-def]
+def _entropies(weights, steps, count, patch, total, result):  # type: ignore[no-untyped-def]
     """Entropy, in bits, of the patches whose first corners are the first ``count`` lanes.
 
-    ``result`` is float64: long sums in single precision lose the last digits.
+    ``result`` is float64: long sums in single precision lose the last digits. ``total`` is scratch.
     """
-    plane, row = steps
-    share = np.float32(1 / (len(deep) * len(span) ** 2))
+    share = np.float32(1 / (patch[0] * patch[1] * patch[2]))
     # Whole steps of the compiled loop, which may round otherwise in what remains.
     count = (count + 31) // 32 * 32
     result[:count] = 0
     for b in range(len(weights)):
-        w = weights[b]
+        total[:count] = 0
+        for z in range(patch[0]):
+            for y in range(patch[1]):
+                for x in range(patch[2]):
+                    step = z * steps[0] + y * steps[1] + x
+                    for i in range(count):
+                        total[i] += weights[b, np.uint64(i + step)]
         for i in range(count):
-            total = np.float32(0)
-            for z in range(len(deep)):
-                for y in range(len(span)):
-                    for x in range(len(span)):
-                        total += w[np.uint64(i + z * plane + y * row + x)]
-            total *= share
-            result[i] -= total * log2(total)
+            p = total[i] * share
+            result[i] -= p * log2(p)
 
 
 @njit(nogil=True, cache=True)
-def _mark_varied(values, steps, count, span, deep, varied):  # type: ignore[no-untyped-def]
+def _mark_varied(values, steps, count, patch, varied):  # type: ignore[no-untyped-def]
     """1 where the patch whose first corner is a lane holds different values, else 0."""
-    plane, row = steps
     varied[:count] = 0
-    for z in range(len(deep)):
-        for y in range(len(span)):
-            for x in range(len(span)):
-                displaced = values[z * plane + y * row + x :]
-                for lane in range(count):
-                    if displaced[lane] != values[lane]:
-                        varied[lane] = 1
+    for z in range(patch[0]):
+        for y in range(patch[1]):
+            for x in range(patch[2]):
+                step = z * steps[0] + y * steps[1] + x
+                for i in range(count):
+                    if values[np.uint64(i + step)] != values[i]:
+                        varied[i] = 1
 
 
 @njit(nogil=True, cache=True)
@@ -273,26 +271,25 @@ def _shift(bins):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _gather(weights, used, start, steps, span, deep, result, found):  # type: ignore[no-untyped-def]
+def _gather(weights, used, start, steps, patch, result, found):  # type: ignore[no-untyped-def]
     """Lay out the weights of a run, which starts at a lane, for the bins that its pixels reach.
 
     ``result`` gets, for each such bin, the run's lanes in every row of the patches; ``found`` gets
     these bins. Returns how many they are.
     """
-    plane, row = steps
     bits = np.uint64(0)
-    for z in range(len(deep)):
-        for y in range(len(span)):
+    for z in range(patch[0]):
+        for y in range(patch[1]):
             for i in range(2 * VECTOR):
-                bits |= used[np.uint64(start + z * plane + y * row + i)]
+                bits |= used[np.uint64(start + z * steps[0] + y * steps[1] + i)]
     shift, count, into = _shift(len(weights)), 0, 0
     for b in range(len(weights)):
         if bits >> np.uint64(b >> shift) & np.uint64(1):
             found[count] = b
             count += 1
-            for z in range(len(deep)):
-                for y in range(len(span)):
-                    lane = start + z * plane + y * row
+            for z in range(patch[0]):
+                for y in range(patch[1]):
+                    lane = start + z * steps[0] + y * steps[1]
                     for i in range(2 * VECTOR):
                         result[np.uint64(into + i)] = weights[b, np.uint64(lane + i)]
                     into += 2 * VECTOR
@@ -325,17 +322,17 @@ def _geometry(tile, radii):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _source_tiles(tiles, lanes, source, span, deep, bins, bandwidth, result):  # type: ignore[no-untyped-def]
+def _source_tiles(tiles, lanes, source, patch, bins, bandwidth, result):  # type: ignore[no-untyped-def]
     """Write the entropies of the patches of some tiles into ``result`` (B, Z, Y, X)."""
-    radii = (len(deep) // 2, len(span) // 2, len(span) // 2)
+    radii = (patch[0] // 2, patch[1] // 2, patch[2] // 2)
     values, weights, used = _buffers(bins, lanes)
-    entropy = np.empty(lanes, np.float64)
+    total, entropy = np.empty(lanes, np.float32), np.empty(lanes, np.float64)
     for t in range(len(tiles)):
         batch, z, y, x, depth, height, width = tiles[t]
         corner, extent, steps = _geometry(tiles[t], radii)
         _fill(source[batch], corner, extent, steps, bandwidth, values, weights, used)
         count = (depth - 1) * steps[0] + (height - 1) * steps[1] + width
-        _entropies(weights, steps, count, span, deep, entropy)
+        _entropies(weights, steps, count, patch, total, entropy)
         for k in range(depth):
             for j in range(height):
                 lane = k * steps[0] + j * steps[1]
@@ -344,29 +341,29 @@ def _source_tiles(tiles, lanes, source, span, deep, bins, bandwidth, result):  #
 
 @njit(fastmath=True, nogil=True, cache=True)
 def _score_tiles(  # type: ignore[no-untyped-def]
-    tiles, lanes, slice_lanes, source, entropies, other, varied, search, span, deep, rows, bins,
+    tiles, lanes, slice_lanes, source, entropies, other, varied, patch, search, rows, span, bins,
     bandwidth, normalized, result
 ):  # fmt: skip
     """Write the scores of the pixels of some tiles into ``result`` (B, offsets or 1, Z, Y, X).
 
     ``tiles`` as `_tiles` makes them, none of more ``lanes``, halo included, in all and in a slice;
-    ``search`` is a radius along (z, y, x); ``rows`` a tuple as long as the patch has rows;
+    ``search`` is a radius along (z, y, x); ``rows`` and ``span`` are tuples as long as the patch
+    has rows and columns, since compiled code must know these numbers;
     ``varied`` says where scores are wanted and patches of the source are not constant. One slot
     for all offsets keeps the best.
     """
-    patch = (len(deep) // 2, len(span) // 2, len(span) // 2)
-    radii = (patch[0] + search[0], patch[1] + search[1], patch[2] + search[2])
-    share = np.float32(1 / (len(deep) * len(span) ** 2))
+    radii = (patch[0] // 2 + search[0], patch[1] // 2 + search[1], patch[2] // 2 + search[2])
+    share = np.float32(1 / (patch[0] * patch[1] * patch[2]))
     values, x_weights, x_used = _buffers(bins, lanes)
     _, y_weights, y_used = _buffers(bins, lanes)
     xs = _cache_lines(bins * len(rows) * 2 * VECTOR)
     ys, found = _cache_lines(len(xs)), np.empty(bins, np.int64)
     y_varied, hy = np.empty(lanes, np.uint8), np.empty(lanes, np.float64)
-    wanted, hx = np.empty(slice_lanes, np.uint8), np.zeros(slice_lanes, np.float32)
+    wanted, hx = np.empty(slice_lanes, np.uint8), np.empty(lanes, np.float32)
     scores = np.empty((result.shape[1], slice_lanes), np.float32)
     hxy = np.empty(2 * VECTOR, np.float64)
     # The last of its lanes lack their patches' last columns.
-    run = 2 * VECTOR - (len(span) - 1)
+    run = 2 * VECTOR - (patch[2] - 1)
     for t in range(len(tiles)):
         batch, z, y, x, depth, height, width = tiles[t]
         corner, extent, steps = _geometry(tiles[t], radii)
@@ -376,8 +373,8 @@ def _score_tiles(  # type: ignore[no-untyped-def]
         _fill(other[batch], corner, extent, steps, bandwidth, values, y_weights, y_used)
         count = (depth + 2 * search[0] - 1) * plane
         count += (height + 2 * search[1] - 1) * row + width + 2 * search[2]
-        _entropies(y_weights, steps, count, span, deep, hy)
-        _mark_varied(values, steps, count, span, deep, y_varied)
+        _entropies(y_weights, steps, count, patch, hx, hy)
+        _mark_varied(values, steps, count, patch, y_varied)
         for k in range(depth):
             wanted[:] = 0
             scores[:] = 0
@@ -392,15 +389,13 @@ def _score_tiles(  # type: ignore[no-untyped-def]
                     continue
                 last = min(first + run, end)
                 x_lane = (k + search[0]) * plane + search[1] * row + search[2] + first
-                x_count = _gather(x_weights, x_used, x_lane, steps, span, deep, xs, found)
+                x_count = _gather(x_weights, x_used, x_lane, steps, patch, xs, found)
                 offset = 0
                 for dz in range(2 * search[0] + 1):
                     for dy in range(2 * search[1] + 1):
                         for dx in range(2 * search[2] + 1):
                             y_lane = (k + dz) * plane + dy * row + dx + first
-                            y_count = _gather(
-                                y_weights, y_used, y_lane, steps, span, deep, ys, found
-                            )
+                            y_count = _gather(y_weights, y_used, y_lane, steps, patch, ys, found)
                             hxy[:] = 0
                             n = 0
                             while n < y_count:
@@ -483,20 +478,19 @@ class NumbaEngine:
         self, source: Tensor, settings: LMISettings, memory: int, mask: Tensor | None = None
     ) -> None:
         self.settings = settings
-        self.span = (0,) * settings.patch_size
-        self.deep = self.span if source.ndim == 4 else (0,)
+        self.dimensions = source.ndim - 1
         self.source = self._volumes(source)
         self.search = self._radii(settings.search_size)
-        window = (1, *(2 * radius + 1 for radius in self._radii(settings.patch_size)))
+        self.patch = tuple(2 * radius + 1 for radius in self._radii(settings.patch_size))
         clamped = self.source.clip(0, 1)
-        high = maximum_filter(clamped, window, mode="nearest")
-        self.varied = high > minimum_filter(clamped, window, mode="nearest")
+        high = maximum_filter(clamped, (1, *self.patch), mode="nearest")
+        self.varied = high > minimum_filter(clamped, (1, *self.patch), mode="nearest")
         if mask is not None:
             self.varied &= self._volumes(mask)
         self._plan(memory)
         self.entropies = np.zeros(self.source.shape, np.float32)
         in_threads(
-            _source_tiles, self.tiles, self.lanes, self.source, self.span, self.deep,
+            _source_tiles, self.tiles, self.lanes, self.source, self.patch,
             settings.bins, float(settings.bandwidth), self.entropies, most=self.threads,
         )  # fmt: skip
 
@@ -505,11 +499,11 @@ class NumbaEngine:
 
     def _radii(self, size: int) -> tuple[int, int, int]:
         radius = size // 2
-        return (radius if len(self.deep) > 1 else 0, radius, radius)
+        return (radius if self.dimensions == 3 else 0, radius, radius)
 
     def _plan(self, memory: int) -> None:
         """Choose the tiles, and how many threads their weights leave room for."""
-        limits = zip(TILES[3 if len(self.deep) > 1 else 2], self.source.shape[1:], strict=True)
+        limits = zip(TILES[self.dimensions], self.source.shape[1:], strict=True)
         shape = tuple(min(limit) for limit in limits)
         threads = torch.get_num_threads()
         while self._bytes(shape) * threads > memory and shape[1] > 1:
@@ -526,9 +520,8 @@ class NumbaEngine:
     def _bytes(self, shape: tuple[int, ...]) -> int:
         # Two images' weights; values, used bins, entropies and the like take 40 bytes a lane.
         tile = self._lanes(shape) * (2 * 4 * self.settings.bins + 40)
-        offsets = self.settings.offsets(3 if len(self.deep) > 1 else 2)
-        rows = len(self.deep) * len(self.span)
-        runs = 2 * 4 * self.settings.bins * rows * 2 * VECTOR
+        offsets = self.settings.offsets(self.dimensions)
+        runs = 2 * 4 * self.settings.bins * self.patch[0] * self.patch[1] * 2 * VECTOR
         return tile + runs + 4 * offsets * self._lanes((1, *shape[1:]))
 
     def __call__(self, other: Tensor, every_offset: bool) -> Tensor:
@@ -539,8 +532,8 @@ class NumbaEngine:
         result = np.zeros((batch, offsets, *spatial), np.float32)
         in_threads(
             _score_tiles, self.tiles, self.lanes, self.slice_lanes, self.source, self.entropies,
-            self._volumes(other), self.varied, self.search, self.span, self.deep,
-            self.span * len(self.deep), settings.bins, float(settings.bandwidth),
-            settings.normalized, result, most=self.threads,
+            self._volumes(other), self.varied, self.patch, self.search,
+            (0,) * (self.patch[0] * self.patch[1]), (0,) * self.patch[2], settings.bins,
+            float(settings.bandwidth), settings.normalized, result, most=self.threads,
         )  # fmt: skip
         return torch.from_numpy(result).view(batch, offsets, *other.shape[1:])
