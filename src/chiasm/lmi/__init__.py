@@ -40,7 +40,7 @@ def prepare(
         the whole images.
     memory : int
         Bytes of working memory, beside inputs, results and what is kept of the source, that a
-        call (and its backward pass) may take; at least 2²³. Variant ``"corrected"``, and kernels
+        call (and its backward pass) may take; at least 2²⁴. Variant ``"corrected"``, and kernels
         of at least half a bin: the definition, which stands in for these, has a bound of its own.
     **settings
         Fields of `LMISettings`.

@@ -359,7 +359,8 @@ def _score_tiles(  # type: ignore[no-untyped-def]
     xs = _cache_lines(bins * len(rows) * 2 * VECTOR)
     ys, found = _cache_lines(len(xs)), np.empty(bins, np.int64)
     y_varied, hy = np.empty(lanes, np.uint8), np.empty(lanes, np.float64)
-    wanted, hx = np.empty(slice_lanes, np.uint8), np.empty(lanes, np.float32)
+    wanted = np.empty(slice_lanes, np.uint8)
+    hx = np.empty(lanes, np.float32)  # and scratch
     scores = np.empty((result.shape[1], slice_lanes), np.float32)
     hxy = np.empty(2 * VECTOR, np.float64)
     # The last of its lanes lack their patches' last columns.
@@ -404,7 +405,9 @@ def _score_tiles(  # type: ignore[no-untyped-def]
                                 while m < y_count and found[m] < stop:
                                     m += 1
                                 for a in range(x_count):
-                                    _subtract_plogp(xs, a, ys, n, m, rows, span, hxy)
+                                    _subtract_plogp(  # type: ignore[call-arg]
+                                        xs, a, ys, n, m, rows, span, hxy
+                                    )
                                 n = m
                             best = scores[min(offset, len(scores) - 1)]
                             for lane in range(first, last):
@@ -468,6 +471,7 @@ class NumbaEngine:
     source : Tensor, shape (B, H, W) or (B, D, H, W)
         float32 on the CPU, no NaN; clamped to [0, 1].
     settings : LMISettings
+        Patches of less than two vectors' lanes.
     memory : int
         Bytes of working memory of all threads together, if one thread can do with it.
     mask : Tensor of bool, shape of source, optional
@@ -508,21 +512,24 @@ class NumbaEngine:
         threads = torch.get_num_threads()
         while self._bytes(shape) * threads > memory and shape[1] > 1:
             shape = (shape[0] // 2, *shape[1:]) if shape[0] > 1 else (1, shape[1] // 2, shape[2])
-        self.lanes, self.slice_lanes = self._lanes(shape), self._lanes((1, *shape[1:]))
+        self.lanes, self.slice_lanes = self._lanes(shape), self._slice_lanes(shape)
         self.threads = max(1, memory // self._bytes(shape))
         self.tiles = _tiles(self.varied, shape)
 
     def _lanes(self, shape: tuple[int, ...]) -> int:
-        halo = np.array(self._radii(self.settings.patch_size)) + self.search
+        halos = np.array(self.patch) - 1 + 2 * np.array(self.search)
         # The last run goes beyond the end of the last row.
-        return int(np.prod(np.array(shape) + 2 * halo)) + 2 * VECTOR
+        return int(np.prod(np.array(shape) + halos)) + 2 * VECTOR
+
+    def _slice_lanes(self, shape: tuple[int, ...]) -> int:
+        return shape[1] * (shape[2] + self.patch[2] - 1 + 2 * self.search[2])
 
     def _bytes(self, shape: tuple[int, ...]) -> int:
         # Two images' weights; values, used bins, entropies and the like take 40 bytes a lane.
         tile = self._lanes(shape) * (2 * 4 * self.settings.bins + 40)
         offsets = self.settings.offsets(self.dimensions)
         runs = 2 * 4 * self.settings.bins * self.patch[0] * self.patch[1] * 2 * VECTOR
-        return tile + runs + 4 * offsets * self._lanes((1, *shape[1:]))
+        return tile + runs + 4 * offsets * self._slice_lanes(shape)
 
     def __call__(self, other: Tensor, every_offset: bool) -> Tensor:
         """Scores (B, 1, *spatial): the best; or (B, offsets, *spatial): those of all offsets."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from importlib.util import find_spec
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,12 @@ from torch.nn import functional
 
 from chiasm.errors import UsageError, explain
 from chiasm.lmi.definition import Definition, patch_scores
-from chiasm.lmi.settings import LMISettings
+from chiasm.lmi.settings import LMISettings, check_whole
 
 # Room for the smallest tile of the largest patch and search in a volume, with 64 bins.
-LEAST_MEMORY = 2**23
+LEAST_MEMORY = 2**24
+# Runs of lanes of the numba engine hold few whole patches that are larger.
+NUMBA_PATCH = 15
 
 _LEGAL_TYPE = "a numpy array or torch tensor of floating point numbers"
 _LEGAL_SHAPE = "(H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W)"
@@ -68,7 +69,8 @@ def _engine(images: Tensor, settings: LMISettings, memory: int, mask: Tensor | N
         from chiasm.lmi.published import Published
 
         return Published(images, settings)
-    if images.device.type == "cpu" and find_spec("numba"):
+    small = settings.patch_size <= NUMBA_PATCH
+    if images.device.type == "cpu" and small and find_spec("numba"):
         from chiasm.lmi.cpu import NumbaEngine
 
         return NumbaEngine(images, settings, memory, mask)
@@ -113,9 +115,7 @@ class PreparedSource:
     def __init__(
         self, source: Any, settings: LMISettings, mask: Any = None, memory: int = LEAST_MEMORY
     ) -> None:
-        if not isinstance(memory, Integral) or memory < LEAST_MEMORY:
-            what, legal = "is no number of bytes to work with", f"an integer from {LEAST_MEMORY} on"
-            raise UsageError(explain("memory", memory, what, legal))
+        check_whole("memory", memory, least=LEAST_MEMORY)
         images = _tensor("source", source).detach().clone()
         shape = tuple(images.shape)
         self.batched = len(shape) in (4, 5)
@@ -135,9 +135,9 @@ class PreparedSource:
         # A pixel's score depends on no others than those so near.
         self._halo = settings.patch_size // 2 + settings.search_size // 2
         # One half is for the scores of all offsets, where only the best offset is returned.
-        self._memory = int(memory) // 2
-        self._mask = None
-        self._box = (slice(None),) * (1 + axes)
+        self._memory = memory // 2
+        self._mask: Tensor | None = None
+        self._box: tuple[slice, ...] = (slice(None),) * (1 + axes)
         images = images.reshape(-1, *self._spatial)
         if mask is not None:
             whole = _boolean(mask, shape).to(images.device).reshape(images.shape)
@@ -202,7 +202,7 @@ class PreparedSource:
         else:
             result = self._scores(batch, reduce == "none")
         if self._mask is not None:
-            result = self._unmasked(result)
+            result = self._unmasked(result, self._mask)
         result = result.to(images.device)
         if reduce == "max":
             result = result.reshape(self._shape)
@@ -247,9 +247,9 @@ class PreparedSource:
             found.append(_smallest_best(scores, self.displacements))
         return torch.cat(found, dim=2)
 
-    def _unmasked(self, result: Tensor) -> Tensor:
+    def _unmasked(self, result: Tensor, mask: Tensor) -> Tensor:
         """The result within the box, 0 where the mask is False, on the whole image."""
-        inside = torch.where(self._mask[:, None].to(result.device), result, 0)
+        inside = torch.where(mask[:, None].to(result.device), result, 0)
         widths: list[int] = []
         for piece, size in zip(self._box[1:], self._spatial, strict=True):
             widths = [piece.start, max(size - piece.stop, 0), *widths]

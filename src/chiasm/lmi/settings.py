@@ -18,7 +18,8 @@ NARROWEST = 0.25
 NARROW = 0.4
 
 
-def _whole(argument: str, value: object, least: int, odd: bool) -> None:
+def check_whole(argument: str, value: object, least: int, odd: bool = False) -> None:
+    """Refuse what is no integer, or one that is too small or even."""
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole or value < least or (odd and value % 2 == 0):  # type: ignore[operator]
         kind = "an odd integer" if odd else "an integer"
@@ -59,9 +60,9 @@ class LMISettings:
     variant: str = "corrected"
 
     def __post_init__(self) -> None:
-        _whole("patch_size", self.patch_size, least=3, odd=True)
-        _whole("search_size", self.search_size, least=1, odd=True)
-        _whole("bins", self.bins, least=2, odd=False)
+        check_whole("patch_size", self.patch_size, least=3, odd=True)
+        check_whole("search_size", self.search_size, least=1, odd=True)
+        check_whole("bins", self.bins, least=2)
         width = self.bandwidth
         if not isinstance(width, Real) or not (math.isfinite(width) and width > 0):
             what, legal = "is not a kernel width", "a finite number above 0"
