@@ -6,7 +6,7 @@ Images are uniform noise, of which nothing can be skipped; with --golden also it
 ``xt``, a real T2 slice and a noised T1. Every case runs in a process of its own, so that its peak
 of memory is its own: what is reported is above inputs, output and what is kept of the source. The
 definition is what a reader would write in torch: patches unfolded, Parzen weights, one batched
-product for each offset.
+product for each offset. Memory on the CPU is read from Linux' /proc: it runs on Linux alone.
 """
 
 from __future__ import annotations
