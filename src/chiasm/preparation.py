@@ -20,6 +20,9 @@ from chiasm.head import head_mask
 from chiasm.intensity import IntensityMap, policy_for
 from chiasm.volume import Label, LabelVolume, Volume
 
+Plane = Literal["axial", "coronal", "sagittal"]
+PLANES: dict[Plane, str] = {"axial": "SI", "coronal": "AP", "sagittal": "RL"}  # stacked along
+
 
 class GridSettings(BaseModel):
     """The lattice a model wants.
@@ -46,6 +49,11 @@ class GridSettings(BaseModel):
         if sorted("RLAPSI".find(axis) // 2 for axis in orientation) != [0, 1, 2]:
             raise ValueError("an orientation is R or L, A or P, and S or I, in any order")
         return orientation
+
+    def across(self, plane: Plane) -> GridSettings:
+        """The same for slices of another plane: its in-plane spacing is then this one's."""
+        axis = next(k for k, way in enumerate(self.orientation) if way in PLANES[plane])
+        return self.model_copy(update={"slice_axis": axis})
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,10 @@ GUIDES = Registry(
             "chiasm.guides.lmi:LMIGuide",
             "local mutual information of the source with the sample and with itself",
         ),
+        "translation": Entry(
+            "chiasm.guides.translation:TranslationGuide",
+            "what a frozen one-step model makes of the source, to be refined",
+        ),
     },
 )
 

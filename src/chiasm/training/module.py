@@ -39,8 +39,9 @@ class TrainingModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         chosen = self.objective.settings
+        trained = [weight for weight in self.module.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(
-            self.module.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay
+            trained, lr=chosen.learning_rate, weight_decay=chosen.weight_decay
         )
         warmup = min(chosen.warmup, chosen.iterations // 10 + 1)
         schedule = torch.optim.lr_scheduler.SequentialLR(

@@ -48,6 +48,8 @@ class TrainingSettings(BaseModel):
         Share of the samples whose guides are dropped (diffusion).
     late : float
         Bias of the sampled times towards noise: density ∝ t^(late − 1); 1 is uniform (diffusion).
+    min_snr : float or None
+        γ of min-SNR weighting, 5 in its paper; None weighs all times alike (diffusion).
     merge_labels : dict
         Label value → the value it counts as (segmenter).
     background_weight : float
@@ -84,6 +86,7 @@ class TrainingSettings(BaseModel):
     precision: Literal["bf16-mixed", "32-true", "16-mixed"] = "bf16-mixed"
     guide_dropout: float = Field(default=0.1, ge=0, lt=1)
     late: float = Field(default=1.0, ge=1)
+    min_snr: float | None = Field(default=None, gt=0)
     merge_labels: dict[int, int] = {4: 3}
     background_weight: float = Field(default=0.1, ge=0)
     validation_share: float = Field(default=0.1, gt=0, lt=1)
@@ -147,6 +150,7 @@ def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
 def _check_parts(chosen: TrainingSettings) -> None:
     """Refuse what the model could not be trained or run with, before any image is read."""
     from chiasm.diffusion.denoiser import DiffusionSettings
+    from chiasm.guides import guide_from_config
     from chiasm.guides.randomise import ContrastSettings
     from chiasm.networks import NetworkSettings
 
@@ -154,6 +158,8 @@ def _check_parts(chosen: TrainingSettings) -> None:
     _validated(ContrastSettings, chosen.contrast, "contrast")
     diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")
     diffusion.schedule.scheduler(diffusion.scheduler, diffusion.parameterisation)
+    for guide in chosen.guides:
+        guide_from_config(guide).check(chosen.grid, chosen.context)
 
 
 def _assign(settings: dict[str, Any], assignment: str) -> None:

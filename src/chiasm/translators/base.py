@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,8 +15,8 @@ from chiasm.errors import UsageError, explain
 from chiasm.head import head_mask
 from chiasm.intensity import IntensityMap
 from chiasm.models import Model
-from chiasm.preparation import Prepared, prepare
-from chiasm.progress import progress
+from chiasm.preparation import PLANES, GridSettings, Plane, Prepared, prepare
+from chiasm.progress import Advance, progress
 from chiasm.volume import Volume
 
 
@@ -31,8 +31,14 @@ class RunOptions(BaseModel):
         A registered scheduler.
     guidance : float or None
         Weight of the guide, see `chiasm.diffusion.denoiser.Denoiser.bind`.
+    start : {"noise", "guide"} or None
+        Where a diffusion starts: pure noise, or the guide's estimate of the target, noised.
     edit_from : float or None
-        Share of the process that SDEdit runs, in (0, 1].
+        Share of the process that SDEdit and a start from the guide run, in (0, 1].
+    noise : {"slice", "shared"}
+        Whether every slice of a volume has noise of its own, or all have the same.
+    planes : {"axial", "coronal", "sagittal", "orthogonal"} or None
+        Which slices of the volume the network is run on; orthogonal averages the three.
     seed : int
         Of the noise.
     batch : int
@@ -46,7 +52,10 @@ class RunOptions(BaseModel):
     steps: int | None = Field(default=None, ge=1)
     scheduler: str | None = None
     guidance: float | None = Field(default=None, ge=0)
+    start: Literal["noise", "guide"] | None = None
     edit_from: float | None = Field(default=None, gt=0, le=1)
+    noise: Literal["slice", "shared"] = "slice"
+    planes: Plane | Literal["orthogonal"] | None = None
     seed: int = Field(default=0, ge=0)
     batch: int = Field(default=8, ge=1)
     device: str = "auto"
@@ -145,6 +154,21 @@ class NetworkTranslator(Translator):
             In [0, 1] but for rounding.
         """
 
+    def __init__(self, model: Model, options: RunOptions | None = None) -> None:
+        super().__init__(model, options)
+        self.grids = self._grids()
+
+    def _grids(self) -> dict[str, GridSettings]:
+        """The lattices that the network is run on, by plane; the results are averaged."""
+        own, planes = self.model.config.grid, self.options.planes
+        if planes is None:
+            return {"own": own}
+        if self.model.config.context.kind == "3d":
+            problem = f"means nothing to {self.model.name}, which sees whole volumes"
+            raise UsageError(explain("--planes", planes, problem, "a model of slices"))
+        every = PLANES if planes == "orthogonal" else (planes,)
+        return {plane: own.across(plane) for plane in every}
+
     def evaluations(self) -> int:
         """Steps that one batch takes; for the progress bar."""
         return 1
@@ -156,28 +180,48 @@ class NetworkTranslator(Translator):
     def translate(self, volume: Volume, mask: np.ndarray | None = None) -> Translation:
         import torch
 
-        config, options = self.model.config, self.options
-        device = resolve_device(options.device)
+        config = self.model.config
+        device = resolve_device(self.options.device)
         module = self.model.module.to(device)
-        prepared = prepare(
-            volume, config.grid, config.context, divisible_by=module.divisible_by, mask=mask
-        )
+        mask = head_mask(volume) if mask is None else mask
+        passes = [
+            prepare(volume, grid, config.context, divisible_by=module.divisible_by, mask=mask)
+            for grid in self.grids.values()
+        ]
         start = perf_counter()
+        batches = sum(-(-len(one.places()) // self.options.batch) for one in passes)
+        total = batches * self.evaluations()
+        with torch.inference_mode(), progress(f"translate {volume.modality or ''}", total) as bar:
+            results = [
+                one.restore(self._samples(one, device, bar), self.target, config.target)
+                for one in passes
+            ]
+        mean = np.mean([one.array for one in results], axis=0)
+        record = self._record(passes, perf_counter() - start, str(device))
+        return Translation(results[0].with_array(mean), record)
+
+    def _samples(self, prepared: Prepared, device: Any, bar: Advance) -> np.ndarray:
+        """The translation of every sample of one pass: (N, 1, \\*spatial) in [0, 1]."""
+        import torch
+
         samples, places = prepared.samples(), prepared.places()
         result = np.zeros((len(samples), 1, *samples.shape[2:]), dtype=np.float32)
-        total = -(-len(places) // options.batch) * self.evaluations()
-        with torch.inference_mode(), progress(f"translate {volume.modality or ''}", total) as bar:
-            for first in range(0, len(places), options.batch):
-                some = places[first : first + options.batch]
-                source = torch.from_numpy(samples[some]).to(device)
-                out = self.run(source, some, lambda done, steps: bar(1))
-                result[some] = out.clamp(0, 1).cpu().numpy()
-        record = self._record(prepared, len(places), perf_counter() - start, str(device))
-        return Translation(prepared.restore(result, self.target, config.target), record)
+        for first in range(0, len(places), self.options.batch):
+            some = places[first : first + self.options.batch]
+            source = torch.from_numpy(samples[some]).to(device)
+            out = self.run(source, some, lambda done, steps: bar(1))
+            result[some] = out.clamp(0, 1).cpu().numpy()
+        return result
 
-    def _record(self, prepared: Prepared, n: int, seconds: float, device: str) -> dict[str, Any]:
+    def _record(self, passes: list[Prepared], seconds: float, device: str) -> dict[str, Any]:
+        n = sum(len(one.places()) for one in passes)
+        by_plane = {
+            plane: one.grid.model_dump(mode="json")
+            for plane, one in zip(self.grids, passes, strict=True)
+        }
         return {
-            **prepared.record(),
+            **passes[0].record(),
+            **({"planes": by_plane} if self.options.planes else {}),
             **self.settings(),
             "samples": n,
             "seconds": round(seconds, 3),

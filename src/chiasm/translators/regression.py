@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class RegressionNetwork(nn.Module):
     @property
     def divisible_by(self) -> int:
         """What every spatial size must be a multiple of."""
-        return self.network.divisible_by
+        return math.lcm(self.network.divisible_by, self.guides.divisible_by)
 
     def forward(self, source: Tensor, randomised: Tensor | None = None) -> Tensor:
         """(B, images, \\*spatial) in [0, 1] → (B, 1, \\*spatial), about [0, 1]."""
