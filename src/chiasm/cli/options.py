@@ -41,6 +41,18 @@ Scheduler = Annotated[
 Guidance = Annotated[
     float | None, typer.Option(help="Weight of the guide.", show_default="the model's")
 ]
+Start = Annotated[
+    str | None,
+    typer.Option(help="noise, or guide: its estimate, noised.", show_default="the model's"),
+]
+Noise = Annotated[str, typer.Option(help="One for each slice, or shared by all of a scan.")]
+Planes = Annotated[
+    str | None,
+    typer.Option(
+        help="axial, coronal, sagittal, or orthogonal: all three, averaged.",
+        show_default="the model's",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
 Batch = Annotated[int, typer.Option(help="Samples in one network evaluation.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", show_default="all")]

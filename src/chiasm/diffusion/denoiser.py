@@ -133,16 +133,7 @@ class Denoiser(nn.Module):
         return output
 
     def estimate(self, source: Tensor) -> Tensor:
-        """The guide's estimate of the target, as a clean sample (B, C, \\*spatial).
-
-        Raises
-        ------
-        UsageError
-            No guide makes one.
-        """
-        if self.estimate_channel is None:
-            legal = "noise, or a model with the guide translation"
-            raise UsageError(explain("--start", "guide", "has no estimate to start from", legal))
+        """The estimate of the target by the guide that makes one, as a clean sample."""
         guide = next(one for one in self.guides.guides if one.estimates_target)
         return self.codec.encode((guide.prepare(source)(None, None) + 1) / 2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -163,12 +164,11 @@ class Samples:
         self.maps: list[IntensityMap] = []
         self.quantiles: list[np.ndarray] = []
         images, masks, labels = [], [], []
-        with progress("read", len(subjects)) as advance:
-            for subject in subjects:
+        each = list(product(subjects, settings.grids))
+        with progress("read", len(each)) as advance:
+            for subject, grid in each:
                 volume = files.read(subject.image, modality=settings.target)
-                prepared = prepare(
-                    volume, settings.grid, settings.context, divisible_by=divisible_by
-                )
+                prepared = prepare(volume, grid, settings.context, divisible_by=divisible_by)
                 self.maps.append(prepared.intensity)
                 inside = prepared.image[prepared.head]
                 self.quantiles.append(np.quantile(inside, np.linspace(0, 1, 257)))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chiasm.context import Context
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.preparation import GridSettings
+from chiasm.preparation import GridSettings, Plane
 from chiasm.registry import OBJECTIVES
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
@@ -37,6 +37,8 @@ class TrainingSettings(BaseModel):
         The one modality that is read.
     grid, context, network, guides, diffusion, contrast
         Of the model; see the classes of these names.
+    planes : list of {"axial", "coronal", "sagittal"}
+        Whose slices are trained on, each at the grid's in-plane spacing; empty for the grid's own.
     augmentation : Augmentation
     iterations, batch, learning_rate, weight_decay, warmup, clip
         Of AdamW under a warm-up and a cosine.
@@ -71,6 +73,7 @@ class TrainingSettings(BaseModel):
     brain_only: bool = True
     grid: GridSettings = GridSettings(spacing=(2.0, 2.0, None))
     context: Context = Context()
+    planes: list[Plane] = []
     network: dict[str, Any] = {}
     guides: list[dict[str, Any]] = []
     diffusion: dict[str, Any] = {}
@@ -95,6 +98,11 @@ class TrainingSettings(BaseModel):
     validate_every: int = Field(default=500, ge=1)
     checkpoint_every: int = Field(default=250, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**30)
+
+    @property
+    def grids(self) -> list[GridSettings]:
+        """The lattices that training slices are cut on, one for each plane."""
+        return [self.grid.across(plane) for plane in self.planes] or [self.grid]
 
 
 def training_settings(

@@ -13,6 +13,7 @@ from chiasm.errors import CaseError, UsageError, explain
 from chiasm.guides import GuideSet, guide_from_config
 from chiasm.models import Model, ModelConfig
 from chiasm.networks import NetworkSettings
+from chiasm.registry import GUIDES
 from chiasm.translators.base import NetworkTranslator, RunOptions
 
 
@@ -51,6 +52,11 @@ class LMIDiffusion(NetworkTranslator):
                 raise UsageError(explain(f"--{key}", given[key], problem, first["msg"])) from None
             problem = f"has a config with an illegal diffusion.{key}"
             raise CaseError(explain("--model", model.folder, problem, first["msg"])) from None
+        guides = [GUIDES.load(str(guide.get("name")), "guide") for guide in model.config.guides]
+        if self.diffusion.start == "guide" and not any(one.estimates_target for one in guides):
+            problem = f"has no estimate to start from in {model.name}"
+            legal = "noise, or a model with the guide translation"
+            raise UsageError(explain("--start", "guide", problem, legal))
         self._scheduler()  # refuses a pair that cannot be sampled before any scan is read
 
     def _scheduler(self) -> Any:
