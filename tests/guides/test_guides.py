@@ -13,7 +13,7 @@ def test_lmi_maps_are_the_public_functions():
     guide = guide_from_config({"name": "lmi", "patch_size": 3, "bins": 16})
     source, x_t = torch.rand((2, 1, 12, 10)), torch.randn((2, 1, 12, 10))
     maps = guide.prepare(source)(x_t, torch.tensor([5, 5]))
-    assert maps.shape == (2, guide.channels(1), 12, 10)
+    assert maps.shape == (2, guide.channels(1, 2), 12, 10)
     for channel, other in enumerate((x_t, source)):
         expected = local_mutual_information(source.numpy(), other.numpy(), bins=16)
         np.testing.assert_allclose(maps[:, channel].numpy(), expected[:, 0] * 2 - 1, atol=1e-6)
@@ -23,7 +23,7 @@ def test_neighbouring_slices_are_channels():
     guide = guide_from_config({"name": "lmi", "bins": 16})
     source, x_t = torch.rand((2, 3, 8, 8)), torch.rand((2, 1, 8, 8))
     maps = guide.prepare(source)(x_t, None)
-    assert maps.shape == (2, guide.channels(3), 8, 8)
+    assert maps.shape == (2, guide.channels(3, 2), 8, 8)
     one = guide.prepare(source[:, 1:2])(x_t, None)
     torch.testing.assert_close(maps[:, 1], one[:, 0])
     torch.testing.assert_close(maps[:, 4], one[:, 1])

@@ -94,12 +94,12 @@ class Denoiser(nn.Module):
         super().__init__()
         self.settings = settings
         self.guides = guides
-        self.guide_channels = guides.channels(images)
+        self.guide_channels = guides.channels(images, spatial_dims)
         self.codec = CODECS.load(settings.codec, "codec")()
         self.parameterisation = PARAMETERISATIONS.load(settings.parameterisation)()
         channels = self.codec.channels
         self.network = network.build(spatial_dims, channels + self.guide_channels, channels)
-        self.estimate_channel = guides.estimate_channel(images)
+        self.estimate_channel = guides.estimate_channel(images, spatial_dims)
         in_image = self.codec.factor == self.codec.channels == 1
         if settings.residual and (self.estimate_channel is None or not in_image):
             legal = "the guide translation, and diffusion in the image itself"

@@ -55,7 +55,7 @@ class Guide(BaseModel, ABC):
         return self.model_dump(mode="json")
 
     @abstractmethod
-    def channels(self, images: int) -> int:
+    def channels(self, images: int, spatial_dims: int) -> int:
         """Channels of the guide for sources of ``images`` channels (slices of 2.5D context)."""
 
     @abstractmethod
@@ -114,22 +114,22 @@ class GuideSet(nn.Module):
         """What every spatial size must be a multiple of."""
         return math.lcm(*(one.divisible_by for one in self.networks))  # type: ignore[arg-type]
 
-    def channels(self, images: int) -> int:
+    def channels(self, images: int, spatial_dims: int) -> int:
         """Channels of all guides together."""
-        return sum(guide.channels(images) for guide in self.guides)
+        return sum(guide.channels(images, spatial_dims) for guide in self.guides)
 
     @property
     def needs_sample(self) -> bool:
         """Whether any guide needs x_t."""
         return any(guide.needs_sample for guide in self.guides)
 
-    def estimate_channel(self, images: int) -> int | None:
+    def estimate_channel(self, images: int, spatial_dims: int) -> int | None:
         """Which channel is an estimate of the target; None where no guide makes one."""
         first = 0
         for guide in self.guides:
             if guide.estimates_target:
                 return first
-            first += guide.channels(images)
+            first += guide.channels(images, spatial_dims)
         return None
 
     def record(self) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ class LMIGuide(Guide):
     def needs_sample(self) -> bool:  # type: ignore[override]
         return "sample" in self.maps
 
-    def channels(self, images: int) -> int:
+    def channels(self, images: int, spatial_dims: int) -> int:
         return images * len(self.maps)
 
     def prepare(self, source: Tensor) -> PreparedGuide:

@@ -75,7 +75,7 @@ class TranslationGuide(Guide):
         own = self.translator[0].model_dump(mode="json", exclude=leave_out)
         return self.model_dump(mode="json") | {"model": own}
 
-    def channels(self, images: int) -> int:
+    def channels(self, images: int, spatial_dims: int) -> int:
         return 1
 
     def prepare(self, source: Tensor) -> PreparedGuide:

@@ -78,9 +78,13 @@ class LMIDiffusion(NetworkTranslator):
         own = {name: getattr(chosen, name) for name in names}
         return own | {"seed": self.options.seed, "noise": self.options.noise}
 
+    def denoiser(self, source: Tensor, signal: Tensor) -> Denoise:
+        """The function (x_t, t) → x0 that is sampled for a batch of sources."""
+        return self.model.module.bind(source, signal=signal, guidance=self.diffusion.guidance)
+
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
-        module, signal = self.model.module, signal_of(self._scheduler())
-        denoise = module.bind(source, signal=signal, guidance=self.diffusion.guidance)
+        module = self.model.module
+        denoise = self.denoiser(source, signal_of(self._scheduler()))
         image = None if self.diffusion.start == "noise" else module.estimate(source)
         return self.solve(denoise, source, places, image, on_step)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from chiasm.diffusion.sampling import signal_of
+from chiasm.diffusion.sampling import Denoise, signal_of
 from chiasm.translators.lmi_diffusion import LMIDiffusion
 
 
@@ -24,9 +24,11 @@ class SDEdit(LMIDiffusion):
         own = {key: value for key, value in super().settings().items() if key != "start"}
         return own | {"guidance": 0.0, "edit_from": self.share}
 
+    def denoiser(self, source: Tensor, signal: Tensor) -> Denoise:
+        return self.model.module.bind(None, signal=signal)
+
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
-        module = self.model.module
-        denoise = module.bind(None, signal=signal_of(self._scheduler()))
+        denoise = self.denoiser(source, signal_of(self._scheduler()))
         middle = source.shape[1] // 2
-        image = module.codec.encode(source[:, middle : middle + 1])
+        image = self.model.module.codec.encode(source[:, middle : middle + 1])
         return self.solve(denoise, source, places, image, on_step)
