@@ -144,7 +144,7 @@ def test_any_number_of_steps_down_to_one(scheduler, parameterisation):
         result = run(scheduler, parameterisation, steps, schedule)
         assert float(result.mean()) == pytest.approx(MEAN, abs=0.02)
         errors.append(abs(float(result.std()) - STD))
-    assert errors[-1] < 0.3 * errors[0]
+    assert errors[-1] < 0.4 * errors[0]
 
 
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
