@@ -47,6 +47,10 @@ class ModelConfig(BaseModel):
         What it is, and the registered translator or segmenter that runs it.
     target : str
         The modality it was trained on (BIDS suffix).
+    sources : list of str
+        Of a translator that learned from source images: the modalities it knows; any, if empty.
+    any_contrast : bool
+        Of a segmenter: whether it knows every modality, not its target alone.
     brain_only : bool
         Whether it has only ever seen skull-stripped brains.
     grid, context : GridSettings, Context
@@ -69,6 +73,8 @@ class ModelConfig(BaseModel):
     kind: Literal["translator", "segmenter"]
     method: str
     target: str
+    sources: list[str] = []
+    any_contrast: bool = False
     brain_only: bool = True
     grid: GridSettings
     context: Context = Context()

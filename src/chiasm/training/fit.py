@@ -285,6 +285,8 @@ def _config(
         kind=kind.kind,
         method=kind.method,
         target=settings.target,
+        sources=settings.sources,
+        any_contrast=kind.any_contrast,
         brain_only=settings.brain_only,
         grid=settings.grid,
         context=settings.context,

@@ -18,13 +18,15 @@ class Objective(ABC):
 
     ``kind`` is what comes of it, ``defaults`` what it sets where the user says nothing,
     ``with_labels`` whether it reads label maps, ``with_source`` whether it reads images of the
-    settings' sources, of the same subjects or of others; ``method`` what runs the finished model.
+    settings' sources, of the same subjects or of others; ``any_contrast`` whether a segmenter
+    learns to know every modality; ``method`` what runs the finished model.
     """
 
     kind: ClassVar[Literal["translator", "segmenter"]]
     method: ClassVar[str]
     defaults: ClassVar[dict[str, Any]] = {}
     with_labels: ClassVar[bool] = False
+    any_contrast: ClassVar[bool] = False
     with_source: ClassVar[Literal["none", "unpaired", "paired"]] = "none"
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:

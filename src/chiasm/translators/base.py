@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from chiasm.device import resolve_device
-from chiasm.errors import UsageError, explain
+from chiasm.errors import CaseError, UsageError, explain
 from chiasm.head import head_mask
 from chiasm.intensity import IntensityMap
 from chiasm.models import Model
@@ -97,7 +97,8 @@ class Translator(ABC):
         Raises
         ------
         CaseError
-            The volume cannot be prepared, see `chiasm.preparation.prepare`.
+            The volume cannot be prepared, see `chiasm.preparation.prepare`; or it is of a modality
+            that a model which learned from sources does not know.
         """
 
 
@@ -157,6 +158,9 @@ class NetworkTranslator(Translator):
         import torch
 
         config, options = self.model.config, self.options
+        if config.sources and volume.modality not in (None, *config.sources):
+            problem = f"is no modality that {self.model.name} learned to translate"
+            raise CaseError(explain("source", volume.modality, problem, ", ".join(config.sources)))
         device = resolve_device(options.device)
         module = self.model.module.to(device)
         prepared = prepare(
