@@ -55,8 +55,8 @@ class ModelConfig(BaseModel):
         Whether it has only ever seen skull-stripped brains.
     grid, context : GridSettings, Context
         The lattice and the part of the volume that its network sees.
-    network, guides, diffusion : dict
-        As the network's, guides' and denoiser's settings read them.
+    network, guides, calibration, diffusion : dict
+        As the network's, guides', calibration's and denoiser's settings read them.
     intensity : IntensityMap
         Of the target: what 0 and 1 mean in its units; None for a segmenter.
     quantiles : list of float
@@ -80,6 +80,7 @@ class ModelConfig(BaseModel):
     context: Context = Context()
     network: dict[str, Any]
     guides: list[dict[str, Any]] = []
+    calibration: dict[str, Any] | None = None
     diffusion: dict[str, Any] | None = None
     intensity: IntensityMap | None = None
     quantiles: list[float] = []

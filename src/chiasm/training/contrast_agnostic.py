@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from chiasm.guides.randomise import randomise_contrast
 from chiasm.training.data import Batch
 from chiasm.training.segmenter import SegmenterObjective
 
@@ -21,4 +20,4 @@ class ContrastAgnosticObjective(SegmenterObjective):
     defaults = {"network": SegmenterObjective.defaults["network"]}  # noqa: RUF012
 
     def seen(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        return randomise_contrast(batch.image, batch.mask, self.contrast, generator)
+        return self.randomised(batch, generator).image

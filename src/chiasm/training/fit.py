@@ -292,6 +292,7 @@ def _config(
         context=settings.context,
         network=settings.network,
         guides=settings.guides if translator else [],
+        calibration=settings.calibration if translator else None,
         diffusion=settings.diffusion if settings.diffusion and translator else None,
         intensity=intensity if translator else None,
         quantiles=np.mean(quantiles, axis=0).round(4).tolist() if quantiles and translator else [],

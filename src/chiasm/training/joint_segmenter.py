@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from chiasm.guides.randomise import degrade, randomise_contrast
+from chiasm.guides.randomise import degrade
 from chiasm.training.data import Batch
 from chiasm.training.segmenter import SegmenterObjective
 
@@ -21,6 +21,6 @@ class JointSegmenterObjective(SegmenterObjective):
     method = "joint"
 
     def seen(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        source = randomise_contrast(batch.image, batch.mask, self.contrast, generator)
+        source = self.randomised(batch, generator).image
         target = degrade(batch.image, batch.mask, self.contrast, generator)
         return torch.cat([source, target], dim=1)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from chiasm.guides.randomise import ContrastSettings, randomise_contrast
+from chiasm.guides.randomise import ContrastSettings, Randomised, randomise_contrast
 from chiasm.training.data import Batch
 from chiasm.training.settings import TrainingSettings
 
@@ -43,8 +43,8 @@ class Objective(ABC):
         weight = torch.where(mask, 1.0, self.settings.background_weight)
         return (error * weight).sum() / weight.expand_as(error).sum()
 
-    def randomised(self, batch: Batch, generator: torch.Generator) -> Tensor | None:
-        """The batch under random contrast, if any of the module's guides asks for it."""
-        if not self.module.guides.randomised:
-            return None
-        return randomise_contrast(batch.image, batch.mask, self.contrast, generator)
+    def randomised(self, batch: Batch, generator: torch.Generator) -> Randomised:
+        """The batch under random contrast."""
+        return randomise_contrast(
+            batch.image, batch.mask, batch.population, self.contrast, generator
+        )

@@ -45,7 +45,7 @@ class TrainingSettings(BaseModel):
     sources : list of str
         Other modalities that are read, for the methods that learn from them; each training sample
         draws one.
-    grid, context, network, guides, diffusion, contrast
+    grid, context, network, guides, calibration, diffusion, contrast
         Of the model; see the classes of these names.
     augmentation : Augmentation
     iterations, batch, learning_rate, weight_decay, warmup, clip
@@ -82,6 +82,7 @@ class TrainingSettings(BaseModel):
     context: Context = Context()
     network: dict[str, Any] = {}
     guides: list[dict[str, Any]] = []
+    calibration: dict[str, Any] | None = None
     diffusion: dict[str, Any] = {}
     contrast: dict[str, Any] = {}
     augmentation: Augmentation = Augmentation()
@@ -174,11 +175,14 @@ def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
 def _check_parts(chosen: TrainingSettings) -> None:
     """Refuse what the model could not be trained or run with, before any image is read."""
     from chiasm.diffusion.denoiser import DiffusionSettings
+    from chiasm.guides.calibration import CalibrationSettings
     from chiasm.guides.randomise import ContrastSettings
     from chiasm.networks import NetworkSettings
 
     _validated(NetworkSettings, chosen.network, "network")
     _validated(ContrastSettings, chosen.contrast, "contrast")
+    if chosen.calibration is not None:
+        _validated(CalibrationSettings, chosen.calibration, "calibration")
     diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")
     diffusion.schedule.scheduler(diffusion.scheduler, diffusion.parameterisation)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,9 @@ from chiasm.preparation import Prepared, prepare
 from chiasm.progress import progress
 from chiasm.volume import Volume
 
+# A translator of one volume's samples -> all of them translated, (N, 1, *spatial).
+TranslateAll: TypeAlias = "Callable[[NetworkTranslator], Any]"
+
 
 class RunOptions(BaseModel):
     """What a user may set for one run; None leaves it to the model's config.
@@ -26,7 +30,7 @@ class RunOptions(BaseModel):
     Parameters
     ----------
     steps : int or None
-        Network evaluations of a diffusion.
+        Network evaluations of a diffusion; passes of a regression.
     scheduler : str or None
         A registered scheduler.
     guidance : float or None
@@ -146,8 +150,20 @@ class NetworkTranslator(Translator):
             In [0, 1] but for rounding.
         """
 
+    def fitted(self, source: Any, head: Any, translate: TranslateAll) -> NetworkTranslator:
+        """This translator, fitted to one volume before its samples are translated for good.
+
+        Parameters
+        ----------
+        source, head : Tensor, shape (N, images, \\*spatial)
+            All samples of the volume, in [0, 1], and where its head is; on the CPU.
+        translate : callable
+            Translates them all with a translator: (N, 1, \\*spatial).
+        """
+        return self
+
     def evaluations(self) -> int:
-        """Steps that one batch takes; for the progress bar."""
+        """Steps that one batch takes in all, fitting included; for the progress bar."""
         return 1
 
     def settings(self) -> dict[str, Any]:
@@ -167,15 +183,22 @@ class NetworkTranslator(Translator):
             volume, config.grid, config.context, divisible_by=module.divisible_by, mask=mask
         )
         start = perf_counter()
-        samples, places = prepared.samples(), prepared.places()
-        result = np.zeros((len(samples), 1, *samples.shape[2:]), dtype=np.float32)
-        total = -(-len(places) // options.batch) * self.evaluations()
+        samples, places = torch.from_numpy(prepared.samples()), prepared.places()
+        batches = [
+            places[first : first + options.batch] for first in range(0, len(places), options.batch)
+        ]
+        total = len(batches) * self.evaluations()
         with torch.inference_mode(), progress(f"translate {volume.modality or ''}", total) as bar:
-            for first in range(0, len(places), options.batch):
-                some = places[first : first + options.batch]
-                source = torch.from_numpy(samples[some]).to(device)
-                out = self.run(source, some, lambda done, steps: bar(1))
-                result[some] = out.clamp(0, 1).cpu().numpy()
+
+            def translate_all(translator: NetworkTranslator) -> Any:
+                result = samples.new_zeros((len(samples), 1, *samples.shape[2:]))
+                for some in batches:
+                    out = translator.run(samples[some].to(device), some, lambda done, of: bar(1))
+                    result[some] = out.clamp(0, 1).cpu().float()
+                return result
+
+            heads = torch.from_numpy(config.context.samples(prepared.head))
+            result = translate_all(self.fitted(samples, heads, translate_all)).numpy()
         record = self._record(prepared, len(places), perf_counter() - start, str(device))
         return Translation(prepared.restore(result, self.target, config.target), record)
 
