@@ -215,8 +215,11 @@ def prepare_onto(volume: Volume, other: Prepared, *, mask: np.ndarray | None = N
     mask = head_mask(volume) if mask is None else np.asarray(mask, dtype=bool)
     grid = other.grid
     if not volume.same_grid(other.volume):
+        # Files round their affines: axes that are parallel but for that are taken as parallel.
+        steps = np.round(np.linalg.solve(volume.affine, grid.network_affine), 5)
+        affine = grid.network_affine @ np.linalg.inv(steps)
         try:
-            grid = Grid(source=Lattice.of(volume.shape, volume.affine), network=grid.network)
+            grid = Grid(source=Lattice.of(volume.shape, affine), network=grid.network)
         except ValueError:
             problem = f"is turned against {other.volume!r}"
             legal = "two scans with parallel axes, or one resampled onto the other"

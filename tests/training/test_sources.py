@@ -52,9 +52,9 @@ def test_a_pair_lies_voxel_on_voxel(folder, augmentation):
         torch.testing.assert_close(batch.source_mask, batch.mask)
         # Where cubic interpolation takes no voxel from outside the head, which is 0 in both.
         outside = (~batch.mask).float()
-        near = torch.nn.functional.max_pool2d(outside, 7, stride=1, padding=3)
+        near = torch.nn.functional.max_pool2d(outside, 9, stride=1, padding=4)
         inner = near == 0
-        assert inner.sum() > 100
+        assert inner.sum() > 50
         for image, source, where in zip(batch.image, batch.source, inner, strict=True):
             rises = (source - image)[where].abs().max() < 1e-4
             falls = (source + image - 1)[where].abs().max() < 1e-4
@@ -93,14 +93,14 @@ def test_sources_on_another_grid_are_resampled_onto_the_targets(tmp_path):
         inside = ((x - 20) / 18) ** 2 + ((y - 24) / 22) ** 2 + ((z - 8) / 8) ** 2 < 1
         return np.where(inside, 200 + x + 2 * y + z, 0)
 
-    fine = np.array([[0, -1.0, 0, 42], [1.0, 0, 0, -2], [0, 0, 1.5, -3], [0, 0, 0, 1]])
+    fine = np.array([[1e-7, -1.0, 0, 42], [1.0, 2e-7, 0, -2], [0, 0, 1.5, -3], [0, 0, 0, 1]])
     for modality, shape, affine in (("T1w", SHAPE, AFFINE), ("PDw", (52, 46, 15), fine)):
         volume = Volume(scan(shape, affine), affine, modality=modality)
         files.write(volume, tmp_path / f"a_{modality}.nii.gz")
     batch = paired(tmp_path, "PD").batch(16, (0, 0), None)
     core = batch.mask & batch.source_mask
     core &= ((batch.image - 0.5).abs() < 0.4) & ((batch.source - 0.5).abs() < 0.4)
-    target, source = batch.image[core].double(), batch.source[core].double()
+    target, source = batch.image[core].numpy(), batch.source[core].numpy()
     assert len(target) > 500
     # The percentiles of the two lattices differ a little: any line will do, but a line.
     fit = np.polynomial.Polynomial.fit(target, source, 1)
