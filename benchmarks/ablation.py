@@ -70,7 +70,7 @@ def diffusion(**settings: Any) -> dict[str, Any]:
     return {"diffusion": {"parameterisation": "x0"} | settings}
 
 
-PLAIN = {REGRESSION: {}, DIFFUSION: {"late": 2.0}}
+PLAIN = {REGRESSION: {"calibration": None}, DIFFUSION: {"late": 2.0}}
 FIRST = Row("guide", "source", REGRESSION, guides("source"))  # that translation guides by
 UNRANDOM = {"name": "source", "randomise": False}
 
@@ -111,6 +111,8 @@ ROWS = (
         for bins in (16, 27, 64)
     ),
     *(Row("steps", str(steps), DIFFUSION, {}, {"steps": steps}) for steps in (1, 2, 4, 8, 20)),
+    Row("calibration", "none", REGRESSION),
+    Row("calibration", "in passes", REGRESSION, {"calibration": {}}),
     Row("parameterisation", "x0", DIFFUSION, diffusion()),
     Row("parameterisation", "v", DIFFUSION, diffusion(parameterisation="v")),
     Row(

@@ -115,6 +115,9 @@ TRANSLATORS = Registry(
         "regression": Entry(
             "chiasm.translators.regression:Regression", "one step of a network, from the guides"
         ),
+        "paired": Entry(
+            "chiasm.translators.paired:Paired", "the same step, learned from pairs: the ceiling"
+        ),
         "lmi-diffusion": Entry(
             "chiasm.translators.lmi_diffusion:LMIDiffusion",
             "diffusion of the target, guided at every step by the source",
@@ -132,7 +135,12 @@ TRANSLATORS = Registry(
 
 SEGMENTERS = Registry(
     "segmenter",
-    {"network": Entry("chiasm.segmenters.network:NetworkSegmenter", "a network of one modality")},
+    {
+        "network": Entry("chiasm.segmenters.network:NetworkSegmenter", "a network of one image"),
+        "joint": Entry(
+            "chiasm.segmenters.joint:JointSegmenter", "a network of a translation and its source"
+        ),
+    },
 )
 
 OBJECTIVES = Registry(
@@ -142,6 +150,15 @@ OBJECTIVES = Registry(
         "lmi-diffusion": Entry(
             "chiasm.training.lmi_diffusion:DiffusionObjective", "denoising under guides"
         ),
+        "paired": Entry("chiasm.training.paired:PairedObjective", "L1 on pairs, with --sources"),
         "segmenter": Entry("chiasm.training.segmenter:SegmenterObjective", "Dice + cross-entropy"),
+        "contrast-agnostic": Entry(
+            "chiasm.training.contrast_agnostic:ContrastAgnosticObjective",
+            "a segmenter under random contrast, for any modality",
+        ),
+        "joint-segmenter": Entry(
+            "chiasm.training.joint_segmenter:JointSegmenterObjective",
+            "a segmenter of a translation and its source",
+        ),
     },
 )

@@ -68,7 +68,7 @@ def command(
         inside = head_mask(volume) if inside is None else inside
         cases.warn_unstripped(volume, inside, config.brain_only, case.source)
         result = translator.translate(volume, inside)
-        labels = judge.segment(result.volume, inside)
+        labels = judge.segment(result.volume, inside, volume)
         image, dseg = case.outputs
         files.write(result.volume, image, overwrite=overwrite, synthetic=True, like=case.source)
         files.write(labels.labels, dseg, overwrite=overwrite, synthetic=True, like=case.source)

@@ -48,7 +48,8 @@ class DiffusionObjective(Objective):
         alpha, sigma = denoiser.amplitudes(time, denoiser.signal, x0.ndim)
         x_t = alpha * x0 + sigma * noise
 
-        guide = denoiser.guides.prepare(batch.image, self.randomised(batch, generator))
+        other = self.randomised(batch, generator).image if denoiser.guides.randomised else None
+        guide = denoiser.guides.prepare(batch.image, other)
         with torch.no_grad():
             channels = denoiser.conditioning(guide, x_t, time)
         kept = torch.rand(size, generator=generator) >= self.settings.guide_dropout

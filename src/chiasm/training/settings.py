@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from chiasm.context import Context
 from chiasm.errors import CaseError, UsageError, explain
+from chiasm.modality import modality_name
 from chiasm.preparation import GridSettings, Plane
 from chiasm.registry import OBJECTIVES
 
@@ -34,8 +41,11 @@ class TrainingSettings(BaseModel):
     method : str
         A registered training method.
     target : str
-        The one modality that is read.
-    grid, context, network, guides, diffusion, contrast
+        The one modality that is read, but for the sources.
+    sources : list of str
+        Other modalities that are read, for the methods that learn from them; each training sample
+        draws one.
+    grid, context, network, guides, calibration, diffusion, contrast
         Of the model; see the classes of these names.
     planes : list of {"axial", "coronal", "sagittal"}
         Whose slices are trained on, each at the grid's in-plane spacing; empty for the grid's own.
@@ -70,12 +80,14 @@ class TrainingSettings(BaseModel):
 
     method: str
     target: str = "T1w"
+    sources: list[str] = []
     brain_only: bool = True
     grid: GridSettings = GridSettings(spacing=(2.0, 2.0, None))
     context: Context = Context()
     planes: list[Plane] = []
     network: dict[str, Any] = {}
     guides: list[dict[str, Any]] = []
+    calibration: dict[str, Any] | None = None
     diffusion: dict[str, Any] = {}
     contrast: dict[str, Any] = {}
     augmentation: Augmentation = Augmentation()
@@ -99,6 +111,14 @@ class TrainingSettings(BaseModel):
     checkpoint_every: int = Field(default=250, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**30)
 
+    @field_validator("sources")
+    @classmethod
+    def _are_modalities(cls, sources: list[str]) -> list[str]:
+        names = [modality_name(name, "sources") for name in sources]
+        if len({*names}) < len(names):
+            raise ValueError("a source is named twice")
+        return names
+
     @property
     def grids(self) -> list[GridSettings]:
         """The lattices that training slices are cut on, one for each plane."""
@@ -106,7 +126,11 @@ class TrainingSettings(BaseModel):
 
 
 def training_settings(
-    method: str, target: str, config: Path | None = None, assignments: tuple[str, ...] = ()
+    method: str,
+    target: str,
+    config: Path | None = None,
+    assignments: tuple[str, ...] = (),
+    sources: tuple[str, ...] = (),
 ) -> TrainingSettings:
     """The method's defaults, under a YAML file, under ``key=value`` assignments.
 
@@ -119,6 +143,8 @@ def training_settings(
     assignments : tuple of str
         ``"batch=4"``, ``"network.arguments.features=[16,16,32,64,128,16]"``: dotted keys, YAML
         values.
+    sources : tuple of str
+        What the command line says, if anything; they win over the file.
 
     Raises
     ------
@@ -138,6 +164,8 @@ def training_settings(
             raise CaseError(explain("--config", config, "is not a mapping", "key: value lines"))
         settings |= read
     settings |= {"method": method, "target": target}
+    if sources:
+        settings["sources"] = list(sources)
     for assignment in assignments:
         _assign(settings, assignment)
     chosen = _validated(TrainingSettings, settings)
@@ -159,11 +187,14 @@ def _check_parts(chosen: TrainingSettings) -> None:
     """Refuse what the model could not be trained or run with, before any image is read."""
     from chiasm.diffusion.denoiser import DiffusionSettings
     from chiasm.guides import guide_from_config
+    from chiasm.guides.calibration import CalibrationSettings
     from chiasm.guides.randomise import ContrastSettings
     from chiasm.networks import NetworkSettings
 
     _validated(NetworkSettings, chosen.network, "network")
     _validated(ContrastSettings, chosen.contrast, "contrast")
+    if chosen.calibration is not None:
+        _validated(CalibrationSettings, chosen.calibration, "calibration")
     diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")
     diffusion.schedule.scheduler(diffusion.scheduler, diffusion.parameterisation)
     for guide in chosen.guides:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from chiasm.device import resolve_device
-from chiasm.errors import UsageError, explain
+from chiasm.errors import CaseError, UsageError, explain
 from chiasm.head import head_mask
 from chiasm.intensity import IntensityMap
 from chiasm.models import Model
 from chiasm.preparation import PLANES, GridSettings, Plane, Prepared, prepare
 from chiasm.progress import Advance, progress
 from chiasm.volume import Volume
+
+# A translator of one volume's samples -> all of them translated, (N, 1, *spatial).
+TranslateAll: TypeAlias = "Callable[[NetworkTranslator], Any]"
 
 
 class RunOptions(BaseModel):
@@ -26,7 +30,7 @@ class RunOptions(BaseModel):
     Parameters
     ----------
     steps : int or None
-        Network evaluations of a diffusion.
+        Network evaluations of a diffusion; passes of a regression.
     scheduler : str or None
         A registered scheduler.
     guidance : float or None
@@ -106,7 +110,8 @@ class Translator(ABC):
         Raises
         ------
         CaseError
-            The volume cannot be prepared, see `chiasm.preparation.prepare`.
+            The volume cannot be prepared, see `chiasm.preparation.prepare`; or it is of a modality
+            that a model which learned from sources does not know.
         """
 
 
@@ -169,8 +174,20 @@ class NetworkTranslator(Translator):
         every = PLANES if planes == "orthogonal" else (planes,)
         return {plane: own.across(plane) for plane in every}
 
+    def fitted(self, source: Any, head: Any, translate: TranslateAll) -> NetworkTranslator:
+        """This translator, fitted to one volume before its samples are translated for good.
+
+        Parameters
+        ----------
+        source, head : Tensor, shape (N, images, \\*spatial)
+            All samples of the volume, in [0, 1], and where its head is; on the CPU.
+        translate : callable
+            Translates them all with a translator: (N, 1, \\*spatial).
+        """
+        return self
+
     def evaluations(self) -> int:
-        """Steps that one batch takes; for the progress bar."""
+        """Steps that one batch takes in all, fitting included; for the progress bar."""
         return 1
 
     def settings(self) -> dict[str, Any]:
@@ -181,6 +198,9 @@ class NetworkTranslator(Translator):
         import torch
 
         config = self.model.config
+        if config.sources and volume.modality not in (None, *config.sources):
+            problem = f"is no modality that {self.model.name} learned to translate"
+            raise CaseError(explain("source", volume.modality, problem, ", ".join(config.sources)))
         device = resolve_device(self.options.device)
         module = self.model.module.to(device)
         mask = head_mask(volume) if mask is None else mask
@@ -201,17 +221,22 @@ class NetworkTranslator(Translator):
         return Translation(results[0].with_array(mean), record)
 
     def _samples(self, prepared: Prepared, device: Any, bar: Advance) -> np.ndarray:
-        """The translation of every sample of one pass: (N, 1, \\*spatial) in [0, 1]."""
+        """The translation of every sample of a prepared volume: (N, 1, \\*spatial) in [0, 1]."""
         import torch
 
-        samples, places = prepared.samples(), prepared.places()
-        result = np.zeros((len(samples), 1, *samples.shape[2:]), dtype=np.float32)
-        for first in range(0, len(places), self.options.batch):
-            some = places[first : first + self.options.batch]
-            source = torch.from_numpy(samples[some]).to(device)
-            out = self.run(source, some, lambda done, steps: bar(1))
-            result[some] = out.clamp(0, 1).cpu().numpy()
-        return result
+        samples, places = torch.from_numpy(prepared.samples()), prepared.places()
+        size = self.options.batch
+        batches = [places[first : first + size] for first in range(0, len(places), size)]
+
+        def translate_all(translator: NetworkTranslator) -> Any:
+            result = samples.new_zeros((len(samples), 1, *samples.shape[2:]))
+            for some in batches:
+                out = translator.run(samples[some].to(device), some, lambda done, of: bar(1))
+                result[some] = out.clamp(0, 1).cpu().float()
+            return result
+
+        heads = torch.from_numpy(prepared.context.samples(prepared.head))
+        return translate_all(self.fitted(samples, heads, translate_all)).numpy()
 
     def _record(self, passes: list[Prepared], seconds: float, device: str) -> dict[str, Any]:
         n = sum(len(one.places()) for one in passes)
