@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from chiasm.errors import CaseError, explain
 from chiasm.evaluation.common_grid import resample_onto
 from chiasm.evaluation.slices import axial_axis, spread, take
 from chiasm.head import head_mask
+from chiasm.intensity import on_unit_range
 from chiasm.modality import modality_from_filename
 from chiasm.volume import LabelVolume, Volume
 
@@ -64,6 +66,16 @@ class Case:
     def reference(self) -> LabelVolume:
         """What segmentations are compared with: the truth, else that of the real target."""
         return self.real_labels if self.truth is None else self.truth
+
+    def on_unit_range(self, image: Volume) -> Volume:
+        """An image on [0, 1] by its own percentiles in the head, 0 outside; not clipped."""
+        unit = on_unit_range(image, self.mask)
+        return unit.with_array(np.where(self.mask, unit.array, 0))
+
+    @cached_property
+    def real_on_unit_range(self) -> Volume:
+        """The real target, as `on_unit_range` has it."""
+        return self.on_unit_range(self.real)
 
 
 @dataclass(frozen=True)

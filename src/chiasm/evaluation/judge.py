@@ -14,7 +14,6 @@ from chiasm.evaluation.image import image_scores
 from chiasm.evaluation.labels import label_scores
 from chiasm.evaluation.methods import Method
 from chiasm.evaluation.slices import axial_axis, slice_jump
-from chiasm.intensity import on_unit_range
 from chiasm.segmenters import Segmenter
 from chiasm.translators import Translator
 from chiasm.volume import LabelVolume, Volume
@@ -105,18 +104,12 @@ def _names(case: Case, method: str) -> Row:
     }
 
 
-def on_common_range(case: Case, image: Volume) -> Volume:
-    """An image of a case on [0, 1] by its own percentiles in the head, 0 outside; not clipped."""
-    unit = on_unit_range(image, case.mask)
-    return unit.with_array(np.where(case.mask, unit.array, 0))
-
-
 def _image_row(case: Case, image: Volume | None, axis: int) -> Row:
     if image is None:
         return dict.fromkeys(_IMAGE_SCORES)
     box = _box(case.mask)
     mask = case.mask[box]
-    made, real = (_cut(on_common_range(case, one), box) for one in (image, case.real))
+    made, real = _cut(case.on_unit_range(image), box), _cut(case.real_on_unit_range, box)
     scores = image_scores(made, real, mask, slice_axis=axis)
     jump = slice_jump(made, real, mask, axis) if case.adjacent else np.nan
     values = (scores.psnr, scores.ssim, scores.mae, jump)

@@ -78,7 +78,7 @@ def _line(pair: str, method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str
         each = list(_per_subject(rows, key).values())
         line[key] = {"mean": float(np.mean(each))}
         if key not in _COSTS and len(each) > 1:
-            line[key]["interval"] = list(bootstrap_interval(each))
+            line[key]["interval"] = _known(bootstrap_interval(each))
     return line
 
 

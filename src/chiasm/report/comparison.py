@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from chiasm import files
 from chiasm.evaluation.cases import Case
-from chiasm.evaluation.judge import Judged, on_common_range
+from chiasm.evaluation.judge import Judged
 from chiasm.report.page import Row, best_slice, slice_picture, write_page
 
 TABLE, ROWS, RESULT, GRID, PAGE = (
@@ -94,29 +94,25 @@ def print_tables(result: Mapping[str, Any]) -> None:
 
 def draw_source(folder: Path, session: str, case: Case) -> None:
     """Draw the source of a case, for the pictures of the comparison."""
-    index = _shown_slice(case)
-    picture = slice_picture(on_common_range(case, case.source), index, (0, 1))
+    index = best_slice(case.source, case.mask)
+    picture = slice_picture(case.on_unit_range(case.source), index, (0, 1))
     blank = Image.new("RGB", picture.size)
     _save(_stack([picture, blank, blank]), _path(folder, session, case.pair, _SOURCE))
 
 
 def draw(folder: Path, session: str, case: Case, judged: Judged) -> None:
     """Draw what a method made: image, error and segmentation of the fullest axial slice."""
-    index = _shown_slice(case)
+    index = best_slice(case.source, case.mask)
     labels = slice_picture(judged.labels, index, (0, 1))
     image = error = Image.new("RGB", labels.size)
     if judged.image is not None:
-        made, real = (on_common_range(case, one) for one in (judged.image, case.real))
+        made = case.on_unit_range(judged.image)
         image = slice_picture(made, index, (0, 1))
         if judged.image is not case.real:
-            away = made.with_array(np.abs(made.array - real.array))
+            away = made.with_array(np.abs(made.array - case.real_on_unit_range.array))
             error = slice_picture(away, index, (0, _WORST))
     path = _path(folder, session, case.pair, judged.row["method"])
     _save(_stack([image, error, labels]), path)
-
-
-def _shown_slice(case: Case) -> int:
-    return best_slice(case.source.with_array(case.mask.astype(np.float32)))
 
 
 def _path(folder: Path, *names: str) -> Path:

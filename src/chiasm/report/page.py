@@ -69,9 +69,9 @@ def _turned(image: Volume | LabelVolume) -> np.ndarray:
     return nib.orientations.apply_orientation(image.array, orientation)
 
 
-def best_slice(image: Volume) -> int:
-    """The axial slice that shows most of the head."""
-    mask = head_mask(image)
+def best_slice(image: Volume, mask: np.ndarray | None = None) -> int:
+    """The axial slice that shows most of the head, which is found if it is not given."""
+    mask = head_mask(image) if mask is None else mask
     return int(_turned(image.with_array(mask)).sum(axis=(0, 1)).argmax())
 
 
