@@ -26,18 +26,26 @@ PICTURES = "pictures"
 _SOURCE = "source"
 _WORST = 0.5  # an error this large, of the range of intensities, is drawn white
 _EDGE = 4  # pixels between pictures
-_COLUMNS = {
-    "psnr": "PSNR, dB",
-    "ssim": "SSIM",
-    "mae": "MAE",
-    "dice": "Dice",
-    "hd95": "HD95, mm",
-    "assd": "ASSD, mm",
-    "gap_closed": "G",
-    "slice_jump": "slice jump",
-    "seconds_per_slice": "s/slice",
-    "memory_mb": "MiB",
+_TRAINED = "trained_on"
+_NARROWEST = 160  # pixels of a picture in the grid, so that names fit above it
+_COLUMNS = {  # title, and how its numbers are shown
+    "psnr": ("PSNR, dB", ".1f"),
+    "ssim": ("SSIM", ".3f"),
+    "mae": ("MAE", ".3f"),
+    "dice_": ("Dice", ".3f"),  # one column for each structure
+    "dice": ("Dice, mean", ".3f"),
+    "gap_closed": ("G", ".2f"),
+    "hd95": ("HD95, mm", ".2f"),
+    "assd": ("ASSD, mm", ".2f"),
+    "slice_jump": ("slice jump", ".2f"),
+    "seconds": ("s", ".3g"),
+    "seconds_per_slice": ("s/slice", ".3g"),
+    "memory_mb": ("MiB", ".0f"),
 }
+# On a terminal there is room for these columns, and for the intervals of two.
+_ON_TERMINAL = ("psnr", "ssim", "dice_", "dice", "gap_closed", "hd95", "slice_jump")
+_ON_TERMINAL += ("seconds_per_slice",)
+_INTERVALS = ("dice", "gap_closed")
 
 
 def write_all(folder: Path, result: Mapping[str, Any], shown: Sequence[str]) -> None:
@@ -68,21 +76,21 @@ def write_all(folder: Path, result: Mapping[str, Any], shown: Sequence[str]) -> 
         "share of the gap between segmenting the source as it is (none) and segmenting the real "
         f"{result['settings']['target']}. Slice jump: mean difference of neighbouring slices over "
         f"that of the real image. Pictures: image, error (white: {_WORST:g} of the range), "
-        "segmentation.",
+        "segmentation; under the source what segmentations are compared with.",
         rows=rows,
-        tables=_tables(result),
+        tables=_tables(result, (*_COLUMNS, _TRAINED), tuple(_COLUMNS)),
         settings=result["settings"] | {"versions": result["versions"]},
         overwrite=True,
     )
 
 
 def print_tables(result: Mapping[str, Any]) -> None:
-    """Print one table for each pair on the terminal."""
+    """Print the most of it on the terminal, one table for each pair."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if Console().is_terminal else 220)
-    for title, lines in _tables(result).items():
+    console = Console(width=None if Console().is_terminal else 160)
+    for title, lines in _tables(result, _ON_TERMINAL, _INTERVALS).items():
         view = Table(title=title, title_justify="left")
         for column in lines[0]:
             view.add_column(column, justify="left" if column == "method" else "right")
@@ -93,11 +101,12 @@ def print_tables(result: Mapping[str, Any]) -> None:
 
 
 def draw_source(folder: Path, session: str, case: Case) -> None:
-    """Draw the source of a case, for the pictures of the comparison."""
+    """Draw the source of a case, and what segmentations are compared with."""
     index = best_slice(case.source, case.mask)
     picture = slice_picture(case.on_unit_range(case.source), index, (0, 1))
+    reference = slice_picture(case.reference, index, (0, 1))
     blank = Image.new("RGB", picture.size)
-    _save(_stack([picture, blank, blank]), _path(folder, session, case.pair, _SOURCE))
+    _save(_stack([picture, blank, reference]), _path(folder, session, case.pair, _SOURCE))
 
 
 def draw(folder: Path, session: str, case: Case, judged: Judged) -> None:
@@ -152,23 +161,29 @@ def _picture_rows(folder: Path, result: Mapping[str, Any], shown: Sequence[str])
 def _grid(rows: Sequence[Row]) -> Image.Image:
     """All pictures in one: a row for each case, a column for each method, with their names."""
     columns = list(dict.fromkeys(name for row in rows for name in row.panels))
-    panels = [[row.panels.get(name) for name in columns] for row in rows]
-    width = max((one.width for line in panels for one in line if one), default=1) + _EDGE
-    size = max(10, width // 12)
-    font, line_height = ImageFont.load_default(size), size + 2 * _EDGE
-    heights = [max(one.height for one in line if one) + _EDGE + line_height for line in panels]
-    grid = Image.new("RGB", (width * len(columns) or 1, sum(heights) + line_height))
+    panels = [{name: _enlarged(panel) for name, panel in row.panels.items()} for row in rows]
+    width = max((one.width for line in panels for one in line.values()), default=1) + _EDGE
+    size = max(12, width // 16)
+    font, text_height = ImageFont.load_default(size), size + 2 * _EDGE
+    heights = [max(one.height for one in line.values()) + _EDGE + text_height for line in panels]
+    grid = Image.new("RGB", (width * max(1, len(columns)), sum(heights) + text_height))
     write = ImageDraw.Draw(grid)
     for k, name in enumerate(columns):
         write.text((k * width, _EDGE), name, font=font, fill="white")
-    top = line_height
+    top = text_height
     for row, line, height in zip(rows, panels, heights, strict=True):
-        write.text((0, top), row.title, font=font, fill="white")
-        for k, panel in enumerate(line):
-            if panel is not None:
-                grid.paste(panel, (k * width, top + line_height))
+        # The font has no arrow.
+        write.text((0, top), row.title.replace("→", " to "), font=font, fill="white")
+        for name, panel in line.items():
+            grid.paste(panel, (columns.index(name) * width, top + text_height))
         top += height
     return grid
+
+
+def _enlarged(panel: Any) -> Image.Image:
+    """By a whole factor, so that voxels stay squares."""
+    factor = -(-_NARROWEST // panel.width)
+    return panel.resize((panel.width * factor, panel.height * factor), Image.Resampling.NEAREST)
 
 
 def _about(result: Mapping[str, Any]) -> str:
@@ -185,49 +200,53 @@ def _agreement(target: str) -> str:
     return f"agreement with the segmentation of the real {target}, not accuracy"
 
 
-def _tables(result: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
-    target = result["settings"]["target"]
+def _tables(
+    result: Mapping[str, Any], columns: Sequence[str], intervals: Sequence[str]
+) -> dict[str, list[dict[str, str]]]:
+    """A table of text for each pair; ``intervals`` are the columns that show theirs."""
+    target, summary = result["settings"]["target"], result["summary"]
     truth = result["settings"]["reference"] == "label maps"
     what = "accuracy" if truth else f"agreement with the real {target}"
     tables: dict[str, list[dict[str, str]]] = {}
-    for line in result["summary"]:
-        subjects = max(one["subjects"] for one in result["summary"] if one["pair"] == line["pair"])
-        title = f"{line['pair']}: {what}, {subjects} subject{'s' if subjects > 1 else ''}"
-        tables.setdefault(title, []).append(_shown(line, result["summary"]))
+    for pair in dict.fromkeys(line["pair"] for line in summary):
+        own = [line for line in summary if line["pair"] == pair]
+        subjects = max(line["subjects"] for line in own)
+        title = f"{pair}: {what}, {subjects} subject{'s' if subjects > 1 else ''}"
+        tables[title] = [_shown(line, own, columns, intervals) for line in own]
     return tables
 
 
-def _shown(line: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _shown(
+    line: Mapping[str, Any],
+    table: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    intervals: Sequence[str],
+) -> dict[str, str]:
     """One line of a table as text."""
-    structures = dict.fromkeys(key for one in summary for key in one if key.startswith("dice_"))
-    columns = {}
-    for key, title in _COLUMNS.items():
-        if key == "dice":
-            columns |= {name: f"Dice {name.removeprefix('dice_')}" for name in structures}
-        columns[key] = title
+    structures = dict.fromkeys(key for one in table for key in one if key.startswith("dice_"))
     shown = {"method": line["method"] + (" (best)" if line["best"] else "")}
-    shown |= {title: _cell(line.get(key)) for key, title in columns.items()}
-    return shown | {
-        "Dice − best": _difference(line.get("against_best")),
-        "trained on": line.get("trained_on") or "",
-    }
+    for column in (one for one in columns if one in _COLUMNS):
+        title, form = _COLUMNS[column]
+        if column == "dice_":
+            for key in structures:
+                name = f"{title} {key.removeprefix(column)}"
+                shown[name] = _cell(line.get(key), form, column in intervals)
+        else:
+            shown[title] = _cell(line.get(column), form, column in intervals)
+    shown["Dice − best"] = _difference(line.get("against_best"))
+    if _TRAINED in columns:
+        shown["trained on"] = line.get(_TRAINED) or ""
+    return shown
 
 
-def _cell(value: Mapping[str, Any] | None) -> str:
+def _cell(value: Mapping[str, Any] | None, form: str, with_interval: bool) -> str:
     if value is None:
         return ""
     if value["mean"] is None:
         return "∞"
-    interval = value.get("interval")
-    known = interval is not None and None not in interval
-    span = f" [{_number(interval[0])}, {_number(interval[1])}]" if interval and known else ""
-    return f"{_number(value['mean'])}{span}"
-
-
-def _number(value: float) -> str:
-    size = abs(value)
-    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3
-    return f"{value:.{decimals}f}"
+    interval = value.get("interval") if with_interval else None
+    span = f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
+    return f"{value['mean']:{form}}{span}"
 
 
 def _difference(test: Mapping[str, Any] | None) -> str:
