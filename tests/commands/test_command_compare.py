@@ -12,6 +12,7 @@ from PIL import Image
 
 import chiasm as package
 from chiasm.cli import main
+from chiasm.head import head_mask
 from chiasm.phantom import Settings, write_dataset
 
 OUTPUTS = ("table.csv", "rows.csv", "compare.json", "pictures.png", "report.html")
@@ -124,7 +125,16 @@ def test_scores_are_those_of_the_other_commands(dataset, tmp_path, finished):
     assert row["dice"] == pytest.approx(scores.dice)
     assert row["hd95"] == pytest.approx(scores.hd95)
     assert row["assd"] == pytest.approx(scores.assd)
-    assert row["slice_jump"] > 0
+    pair = [image, package.read(next(one.rglob("*_T1w.nii.gz")))]
+    head = head_mask(package.read(next(one.rglob("*_PDw.nii.gz"))))
+    ends = [np.percentile(each.array[head], (0.5, 99.5)) for each in pair]
+    unit = [(each.array - a) / (b - a) for each, (a, b) in zip(pair, ends, strict=True)]
+    error = (unit[0] - unit[1])[head]
+    assert row["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-4)
+    assert row["psnr"] == pytest.approx(-10 * np.log10((error**2).mean()), rel=1e-4)
+    both = head[:, :, 1:] & head[:, :, :-1]
+    jumps = [np.abs(np.diff(each, axis=2))[both].mean() for each in unit]
+    assert row["slice_jump"] == pytest.approx(jumps[0] / jumps[1], rel=1e-4)
     assert result["summary"][0]["dice"].get("interval") is None
 
 

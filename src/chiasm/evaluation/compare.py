@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import chiasm
 from chiasm import api
-from chiasm.errors import CaseError, ChiasmError, UsageError, explain
+from chiasm.errors import CaseError, UsageError, explain
 from chiasm.evaluation.cases import Case, Reader, Session, find_sessions
 from chiasm.evaluation.cost import memory_is
 from chiasm.evaluation.journal import SETTINGS, Journal
-from chiasm.evaluation.judge import Judged, judge, judge_real, real_name
+from chiasm.evaluation.judge import Judged, Row, judge, judge_real, real_name
 from chiasm.evaluation.methods import FLOOR, Method, fingerprint, load_methods
 from chiasm.evaluation.summary import summarise
 from chiasm.files import check_output
@@ -25,6 +28,7 @@ from chiasm.registry import DEFAULT_SEGMENTER
 from chiasm.report import comparison as report
 from chiasm.segmenters import Segmenter
 from chiasm.translators import Translator
+from chiasm.volume import LabelVolume, Volume
 
 _SHOWN = 3  # sessions that get pictures
 _log = logging.getLogger("chiasm")
@@ -92,17 +96,18 @@ def compare(
         raise UsageError(explain("--slices", slices, "is too few", "at least 1"))
     judge_of = api.load_segmenter(segmenter, batch=batch, device=device)
     goal = judge_of.model.config.target
-    if target is not None and modality_name(target, "--target") != goal:
-        legal = f"{goal}, or a --segmenter that knows it"
+    named = goal if target is None else modality_name(target, "--target")
+    if named != goal:
+        legal = f"{goal}, or a --segmenter of {named}"
         problem = f"is not what --segmenter {judge_of.model.name} knows"
-        raise UsageError(explain("--target", target, problem, legal))
+        raise UsageError(explain("--target", named, problem, legal))
     chosen = load_methods(methods, judge_of, seed=seed, batch=batch, device=device)
     if slices is not None:
         _check_context([judge_of, *(method.model for method in chosen)])
     wanted = None if sources is None else [modality_name(one, "--sources") for one in sources]
     sessions, left_out = find_sessions(folder, goal, wanted)
     for message in left_out:
-        _log.warning("left out %s", message)
+        _log.warning("chiasm: left out %s", message)
     for model in (judge_of, *(method.model for method in chosen)):
         _read_weights(model)
 
@@ -117,13 +122,14 @@ def compare(
         for name in report.OUTPUTS:
             check_output(output / name, overwrite)
     identities = {method.name: method.identity() for method in chosen}
-    journal = Journal(output, settings, identities, overwrite=overwrite)
-    shown = {session.name for session in sessions[:_SHOWN]}
-    rows, failed = _all_rows(sessions, chosen, judge_of, slices, journal, output, shown)
+    made_by = {"chiasm": chiasm.__version__}
+    journal = Journal(output, settings | made_by, identities, overwrite=overwrite)
+    run = _Run(chosen, judge_of, slices, journal, output / report.PICTURES)
+    rows = run.rows(sessions)
     if not rows:
-        raise CaseError(failed[0])
+        raise CaseError(f"no case could be judged; the first: {run.failed[0]}")
     result = {
-        "chiasm": chiasm.__version__,
+        **made_by,
         "settings": settings
         | {
             "sources": list(dict.fromkeys(name for one in sessions for name in one.sources)),
@@ -142,7 +148,7 @@ def compare(
         "summary": summarise(rows, ceiling=real_name(goal), floor=FLOOR),
         "rows": rows,
         "left_out": left_out,
-        "failed": failed,
+        "failed": run.failed,
     }
     report.write_all(output, result, [one.name for one in sessions[:_SHOWN]])
     return result
@@ -170,99 +176,92 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
-def _all_rows(
-    sessions: Sequence[Session],
-    methods: Sequence[Method],
-    segmenter: Segmenter,
-    slices: int | None,
-    journal: Journal,
-    output: Path,
-    shown: set[str],
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of every case and method, those of before among them; and what failed, in words."""
-    rows: list[dict[str, Any]] = []
-    failed: list[str] = []
-    goal = segmenter.model.config.target
-    names = [*(method.name for method in methods), real_name(goal)]
-    keys = {
-        (session.name, source): [
-            (session.subject, session.session, f"{source}→{goal}", name) for name in names
-        ]
-        for session in sessions
-        for source in session.sources
-    }
-    before = sum(journal.get(*key) is not None for each in keys.values() for key in each)
-    total = sum(len(each) for each in keys.values())
+@dataclass
+class _Run:
+    """One pass over the sessions, that makes the rows which are not there yet."""
 
-    def failing(where: Path, error: ChiasmError) -> None:
-        message = str(error)
-        failed.append(message if str(where) in message else f"-i {where}: {message}")
-        _log.warning("%s", failed[-1])
+    methods: Sequence[Method]
+    segmenter: Segmenter
+    slices: int | None
+    journal: Journal
+    pictures: Path
+    failed: list[str] = field(default_factory=list)
 
-    with progress("compare", total, before) as advance:
-        for session in sessions:
-            missing = {
-                source: [key[-1] for key in keys[session.name, source] if not journal.get(*key)]
-                for source in session.sources
-            }
-            if any(missing.values()):
-                todo = {source: which for source, which in missing.items() if which}
-                _do_session(
-                    session, todo, methods, segmenter, slices, journal, advance, failing,
-                    output / report.PICTURES if session.name in shown else None,
-                )  # fmt: skip
-            done = [journal.get(*key) for one in session.sources for key in keys[session.name, one]]
-            rows += [row for row in done if row is not None]
-    return rows, failed
+    def rows(self, sessions: Sequence[Session]) -> list[Row]:
+        """The rows of all sessions, those of before among them."""
+        plan = [self._keys(session, source) for session in sessions for source in session.sources]
+        before = sum(self.journal.get(*key) is not None for keys in plan for key in keys)
+        with progress("compare", sum(map(len, plan)), before) as advance:
+            for number, session in enumerate(sessions):
+                self._session(session, number < _SHOWN, advance)
+        rows = [self.journal.get(*key) for keys in plan for key in keys]
+        return [row for row in rows if row is not None]
 
+    def _keys(self, session: Session, source: str) -> list[tuple[str, str, str, str]]:
+        goal = self.segmenter.model.config.target
+        names = [*(method.name for method in self.methods), real_name(goal)]
+        pair = f"{source}→{goal}"
+        return [(session.subject, session.session, pair, name) for name in names]
 
-def _do_session(
-    session: Session,
-    todo: dict[str, list[str]],
-    methods: Sequence[Method],
-    segmenter: Segmenter,
-    slices: int | None,
-    journal: Journal,
-    advance: Advance,
-    failing: Callable[[Path, ChiasmError], None],
-    pictures: Path | None,
-) -> None:
-    """Make the rows of one session that are not there yet."""
-    brain_only = any(method.model.model.config.brain_only for method in methods)
-    try:
-        reader = Reader(session, lambda image, mask: segmenter.segment(image, mask).labels, slices)
-    except CaseError as error:
-        failing(session.target, error)
-        advance(sum(map(len, todo.values())))
-        return
-    for source, names in todo.items():
+    def _session(self, session: Session, shown: bool, advance: Advance) -> None:
+        todo = {
+            source: [key[-1] for key in self._keys(session, source) if not self.journal.get(*key)]
+            for source in session.sources
+        }
+        if not any(todo.values()):
+            return
+        try:
+            reader = Reader(session, self._segment, self.slices)
+        except CaseError as error:
+            self._fail(session.target, error)
+            advance(sum(map(len, todo.values())))
+            return
+        for source, names in todo.items():
+            if names:
+                self._source(reader, source, names, shown, advance)
+
+    def _source(
+        self, reader: Reader, source: str, names: Sequence[str], shown: bool, advance: Advance
+    ) -> None:
+        session = reader.session
         path = session.sources[source]
         try:
             case = reader.read(source)
         except CaseError as error:
-            failing(path, error)
+            self._fail(path, error)
             advance(len(names))
-            continue
-        if brain_only and looks_unstripped(case.source, case.mask):
-            _log.warning(
-                "%s looks like a whole head, and the models know brains alone: strip it, or put a "
-                "brain mask (_mask) beside it",
-                path,
-            )
-        if pictures is not None:
-            report.draw_source(pictures, session.name, case)
+            return
+        self._warn_unstripped(case, path)
+        if shown:
+            report.draw_source(self.pictures, session.name, case)
         for name in names:
             try:
-                judged = _judged(case, name, methods, segmenter)
+                judged = self._judge(case, name)
             except CaseError as error:
-                failing(path, error)
+                self._fail(path, error)
             else:
-                if pictures is not None:
-                    report.draw(pictures, session.name, case, judged)
-                journal.add(judged.row)
+                if shown:
+                    report.draw(self.pictures, session.name, case, judged)
+                self.journal.add(judged.row)
             advance(1)
 
+    def _segment(self, image: Volume, mask: np.ndarray) -> LabelVolume:
+        return self.segmenter.segment(image, mask).labels
 
-def _judged(case: Case, name: str, methods: Sequence[Method], segmenter: Segmenter) -> Judged:
-    method = next((one for one in methods if one.name == name), None)
-    return judge_real(case) if method is None else judge(case, method, segmenter)
+    def _judge(self, case: Case, name: str) -> Judged:
+        method = next((one for one in self.methods if one.name == name), None)
+        return judge_real(case) if method is None else judge(case, method, self.segmenter)
+
+    def _fail(self, path: Path, error: CaseError) -> None:
+        message = str(error)
+        self.failed.append(message if str(path) in message else f"-i {path}: {message}")
+        _log.warning("chiasm: %s", self.failed[-1])
+
+    def _warn_unstripped(self, case: Case, path: Path) -> None:
+        brain_only = any(method.model.model.config.brain_only for method in self.methods)
+        if brain_only and looks_unstripped(case.source, case.mask):
+            _log.warning(
+                "chiasm: warning: %s looks like a whole head; models here know skull-stripped "
+                "brains alone: strip it first, or put the brain (_mask) beside it",
+                path,
+            )
