@@ -23,18 +23,22 @@ import torch
 
 from chiasm import api, models
 from chiasm.diffusion.denoiser import Denoiser
-from chiasm.evaluation.slices import slice_jump_ratio
+from chiasm.evaluation.cases import Case
+from chiasm.evaluation.judge import judge, judge_real, real_name
+from chiasm.evaluation.methods import Method
+from chiasm.evaluation.summary import summarise
 from chiasm.modality import modality_name
 from chiasm.registry import GUIDES
+from chiasm.segmenters import Segmenter
 from chiasm.training.fit import train
 from chiasm.training.settings import training_settings
 from chiasm.translators import Translator
-from harness import RESULTS, Case, judge, save, show, summarise
+from harness import RESULTS, save, show
 from phantom import cases
 
 REGRESSION, DIFFUSION = "regression", "lmi-diffusion"
 TARGET = "T1"
-COLUMNS = ("psnr", "ssim", "dice", "gap_closed", "slice_jump", "seconds_per_slice")
+COLUMNS = ("psnr", "ssim", "dice", "gap_closed", "seconds_per_slice")
 COSTS = ("train_seconds", "prepare_ms", "guide_ms", "network_ms")
 SLICE = (96, 112)  # voxels of the slice that costs are measured on: a brain at 2 mm
 _REPEATS = 5
@@ -197,26 +201,23 @@ def cost(translator: Translator) -> dict[str, float]:
 
 
 def judged(
-    row: Row, chosen: argparse.Namespace, unseen: list[Case], segmenter: Any
+    row: Row, chosen: argparse.Namespace, unseen: list[Case], segmenter: Segmenter
 ) -> Iterator[dict[str, Any]]:
     """Scores of every case, with what training and one evaluation took."""
     folder, seconds = trained(row, chosen)
     translator = api.load_translator(folder, **row.run)
     took = {"train_seconds": seconds} | cost(translator)
+    method = Method(row.name, translator)
     for case in unseen:
-        made = translator.translate(case.source, case.mask)
-        scores = judge(case, row.name, lambda v, m, made=made: made.volume, segmenter)
-        scores["seconds_per_slice"] = made.record["seconds"] / case.mask.shape[2]
-        scores["slice_jump"] = slice_jump_ratio(made.volume, case.real, case.mask)
-        yield scores | {"cost": took}
+        yield judge(case, method, segmenter).row | {"cost": took}
 
 
-def bounds(unseen: list[Case], segmenter: Any) -> Iterator[dict[str, Any]]:
+def bounds(unseen: list[Case], segmenter: Segmenter) -> Iterator[dict[str, Any]]:
     """The floor and the ceiling: the source as it is, and the real target."""
-    none = api.load_translator(method="none")
+    none = Method("none", api.load_translator(method="none"))
     for case in unseen:
-        yield judge(case, "none", lambda v, m: none.translate(v, m).volume, segmenter)
-        yield judge(case, f"real {case.real.modality}", None, segmenter)
+        yield judge(case, none, segmenter).row
+        yield judge_real(case).row
 
 
 def known(row: Row) -> bool:
@@ -264,17 +265,14 @@ def main() -> None:
     sources = [modality_name(name) for name in chosen.sources.split(",")]
     target = modality_name(TARGET)
     segmenter = api.load_segmenter(chosen.segmenter)
-    unseen = list(
-        cases(chosen.subjects, chosen.seed, sources, target, chosen.slices, chosen.spacing)
-    )
-    ceiling = f"real {target}"
+    unseen = list(cases(chosen, sources, target, segmenter))
 
     def finish(found: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
         rows.extend(list(found))
         took = {row["method"]: row["cost"] for row in rows if "cost" in row}
         lines = [
             line | took.get(line["method"], {})
-            for line in summarise(rows, ceiling=ceiling, floor="none")
+            for line in summarise(rows, ceiling=real_name(target))
         ]
         save(chosen.save, settings, lines, rows)
         return lines

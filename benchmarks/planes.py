@@ -14,28 +14,37 @@ from typing import Any
 import numpy as np
 
 from chiasm import api
-from chiasm.evaluation.slices import slice_jump_ratio
+from chiasm.evaluation.cases import Case
+from chiasm.evaluation.judge import real_name
+from chiasm.evaluation.methods import Method
+from chiasm.evaluation.slices import take
+from chiasm.evaluation.summary import summarise
 from chiasm.head import head_mask
 from chiasm.modality import modality_name
 from chiasm.phantom import Settings, subject
 from chiasm.phantom.dataset import subject_seed
-from harness import Case, judge, save, show, summarise
-from phantom import COLUMNS, slices
+from chiasm.segmenters import Segmenter
+from harness import judge_all, save, show
+from phantom import COLUMNS
 
 PLANES = ("axial", "coronal", "sagittal", "orthogonal")
 
 
-def slab(number: int, chosen: argparse.Namespace, sources: list[str], target: str) -> list[Case]:
+def slab(
+    number: int, chosen: argparse.Namespace, sources: list[str], target: str, segmenter: Segmenter
+) -> list[Case]:
     """Neighbouring slices about the middle of one subject's brain, for every source."""
     settings = Settings(modalities=(target, *sources), spacing=chosen.spacing)
     one = subject(subject_seed(chosen.seed, number), settings)
     mask = head_mask(one.volumes[target])
     middle = int(np.median(np.flatnonzero(mask.any(axis=(0, 1)))))
     first = max(0, middle - chosen.slices // 2)
-    which = np.arange(first, min(first + chosen.slices, mask.shape[2]))
-    truth, real = slices(one.labels, which), slices(one.volumes[target], which)
+    which = range(first, min(first + chosen.slices, mask.shape[2]))
+    mask = mask[:, :, which]
+    truth, real = (take(image, 2, which) for image in (one.labels, one.volumes[target]))
+    ceiling = segmenter.segment(real, mask).labels
     return [
-        Case(f"{number:02d}", slices(one.volumes[name], which), real, truth, mask[:, :, which])
+        Case(f"{number:02d}", take(one.volumes[name], 2, which), real, mask, ceiling, truth)
         for name in sources
     ]
 
@@ -58,18 +67,12 @@ def main() -> None:
     target = translators["none"].model.config.target
     sources = [modality_name(name) for name in chosen.sources.split(",")]
 
+    compared = [Method(name, translator) for name, translator in translators.items()]
     rows: list[dict[str, Any]] = []
     for number in range(1, chosen.subjects + 1):
-        for case in slab(number, chosen, sources, target):
-            for name, translator in translators.items():
-                made = translator.translate(case.source, case.mask)
-                row = judge(case, name, lambda v, m, made=made: made.volume, segmenter)
-                seconds = made.record["seconds"] / case.mask.shape[2]
-                jump = slice_jump_ratio(made.volume, case.real, case.mask)
-                rows.append(row | {"seconds_per_slice": seconds, "slice_jump": jump})
-            real = judge(case, f"real {target}", None, segmenter)
-            rows.append(real | {"slice_jump": 1.0})
-    lines = summarise(rows, ceiling=f"real {target}", floor="none")
+        for case in slab(number, chosen, sources, target, segmenter):
+            rows += judge_all(case, compared, segmenter)
+    lines = summarise(rows, ceiling=real_name(target))
     show(f"{chosen.model}, by plane", lines, (*COLUMNS, "slice_jump"))
     save(chosen.save, vars(chosen), lines, rows)
 

@@ -2,8 +2,7 @@
 
     python benchmarks/steps.py [--model brain-t1-lmi] [--subjects 4] [--slices 6] [--start guide]
 
-On digital brains of unseen seeds, as benchmarks/phantom.py; the jump from slice to slice is over
-that of the real image, between the slices shown. Prints the table and saves it.
+On digital brains of unseen seeds, as benchmarks/phantom.py. Prints the table and saves it.
 """
 
 from __future__ import annotations
@@ -11,9 +10,11 @@ from __future__ import annotations
 import argparse
 
 from chiasm import api
-from chiasm.evaluation.slices import slice_jump_ratio
+from chiasm.evaluation.judge import real_name
+from chiasm.evaluation.methods import Method
+from chiasm.evaluation.summary import summarise
 from chiasm.modality import modality_name
-from harness import judge, save, show, summarise
+from harness import judge_all, save, show
 from phantom import COLUMNS, cases
 
 
@@ -44,17 +45,12 @@ def main() -> None:
     target = translators["none"].model.config.target
     sources = [modality_name(name) for name in chosen.sources.split(",")]
 
+    compared = [Method(name, translator) for name, translator in translators.items()]
     rows = []
-    for case in cases(chosen.subjects, chosen.seed, sources, target, chosen.slices, chosen.spacing):
-        for name, translator in translators.items():
-            made = translator.translate(case.source, case.mask)
-            row = judge(case, name, lambda v, m, made=made: made.volume, segmenter)
-            seconds = made.record["seconds"] / case.mask.shape[2]
-            jump = slice_jump_ratio(made.volume, case.real, case.mask)
-            rows.append(row | {"seconds_per_slice": seconds, "slice_jump": jump})
-        rows.append(judge(case, f"real {target}", None, segmenter) | {"slice_jump": 1.0})
-    lines = summarise(rows, ceiling=f"real {target}", floor="none")
-    show(f"{chosen.model}, from few steps to many", lines, (*COLUMNS, "slice_jump"))
+    for case in cases(chosen, sources, target, segmenter):
+        rows += judge_all(case, compared, segmenter)
+    lines = summarise(rows, ceiling=real_name(target))
+    show(f"{chosen.model}, from few steps to many", lines, COLUMNS)
     save(chosen.save, vars(chosen), lines, rows)
 
 

@@ -3,7 +3,13 @@
 from chiasm.evaluation.evaluate import Evaluation, evaluate
 from chiasm.evaluation.image import ImageScores, image_scores
 from chiasm.evaluation.labels import LabelScore, LabelScores, label_scores
-from chiasm.evaluation.statistics import PairedTest, bootstrap_interval, gap_closure, paired_test
+from chiasm.evaluation.statistics import (
+    PairedTest,
+    bootstrap_interval,
+    gap_closure,
+    gap_closure_interval,
+    paired_test,
+)
 
 __all__ = [
     "Evaluation",
@@ -14,6 +20,7 @@ __all__ = [
     "bootstrap_interval",
     "evaluate",
     "gap_closure",
+    "gap_closure_interval",
     "image_scores",
     "label_scores",
     "paired_test",
