@@ -180,9 +180,9 @@ class Samples:
         populations: list[np.ndarray] = []
         images, masks, labels = [], [], []
         sources, source_masks = [], []
-        each = list(product(subjects, settings.grids))
-        with progress("read", len(each)) as advance:
-            for subject, grid in each:
+        cuts = list(product(subjects, settings.grids))
+        with progress("read", len(cuts)) as advance:
+            for subject, grid in cuts:
                 volume = files.read(subject.image, modality=subject.modality)
                 prepared = prepare(volume, grid, settings.context, divisible_by=divisible_by)
                 self.maps.append(prepared.intensity)
