@@ -21,6 +21,7 @@ def command(
     scheduler: o.Scheduler = None,
     guidance: o.Guidance = None,
     seed: o.Seed = 0,
+    samples: o.Samples = 1,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
     threads: o.Threads = None,
@@ -43,6 +44,7 @@ def command(
         "scheduler": scheduler,
         "guidance": guidance,
         "seed": seed,
+        "samples": samples,
         "batch": batch,
         "device": device,
     }
@@ -51,7 +53,14 @@ def command(
     api.check_pair(translator, judge)
     config = translator.model.config
     suffixes = [config.target, "dseg"]
-    planned, errors = cases.plan(input, output, suffixes, leave_out=config.target, folder=True)
+    planned, errors = cases.plan(
+        input,
+        output,
+        suffixes,
+        leave_out=config.target,
+        folder=True,
+        deviation=samples > 1,
+    )
     cases.read_weights(judge.model)
     if translator.runs:
         cases.read_weights(translator.model)
@@ -63,9 +72,10 @@ def command(
         cases.warn_unstripped(volume, inside, config.brain_only, case.source)
         result = translator.translate(volume, inside)
         labels = judge.segment(result.volume, inside)
-        image, dseg = case.outputs
-        files.write(result.volume, image, overwrite=overwrite, synthetic=True, like=case.source)
-        files.write(labels.labels, dseg, overwrite=overwrite, synthetic=True, like=case.source)
+        found = (result.volume, labels.labels, result.deviation)
+        made = [image for image in found if image is not None]
+        for image, path in zip(made, case.outputs, strict=True):
+            files.write(image, path, overwrite=overwrite, synthetic=True, like=case.source)
         return {"translation": result.record, "segmentation": labels.record}
 
     settings = {

@@ -19,6 +19,7 @@ def command(
     scheduler: o.Scheduler = None,
     guidance: o.Guidance = None,
     seed: o.Seed = 0,
+    samples: o.Samples = 1,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
     threads: o.Threads = None,
@@ -40,12 +41,15 @@ def command(
         "scheduler": scheduler,
         "guidance": guidance,
         "seed": seed,
+        "samples": samples,
         "batch": batch,
         "device": device,
     }
     translator = api.load_translator(model, method, to, **chosen)
     config = translator.model.config
-    planned, errors = cases.plan(input, output, [config.target], leave_out=config.target)
+    planned, errors = cases.plan(
+        input, output, [config.target], leave_out=config.target, deviation=samples > 1
+    )
     if translator.runs:
         cases.read_weights(translator.model)
 
@@ -54,9 +58,9 @@ def command(
         inside = api.as_mask(mask, volume)
         cases.warn_unstripped(volume, inside, config.brain_only, case.source)
         result = translator.translate(volume, inside)
-        files.write(
-            result.volume, case.outputs[0], overwrite=overwrite, synthetic=True, like=case.source
-        )
+        made = [image for image in (result.volume, result.deviation) if image is not None]
+        for image, path in zip(made, case.outputs, strict=True):
+            files.write(image, path, overwrite=overwrite, synthetic=True, like=case.source)
         return result.record
 
     settings = {"model": translator.model.name, "method": method or config.method, **chosen}

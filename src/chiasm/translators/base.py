@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from chiasm.intensity import IntensityMap
 from chiasm.models import Model
 from chiasm.preparation import Prepared, prepare
 from chiasm.progress import progress
+from chiasm.translators.samples import RunningMoments, another_acquisition, sample_seed
 from chiasm.volume import Volume
 
 
@@ -35,6 +37,9 @@ class RunOptions(BaseModel):
         Share of the process that SDEdit runs, in (0, 1].
     seed : int
         Of the noise.
+    samples : int
+        Translations of one scan, of which the mean is the result and the deviation is kept, see
+        `NetworkTranslator`.
     batch : int
         Samples in one network evaluation; does not change the result beyond rounding.
     device : str
@@ -48,16 +53,22 @@ class RunOptions(BaseModel):
     guidance: float | None = Field(default=None, ge=0)
     edit_from: float | None = Field(default=None, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
+    samples: int = Field(default=1, ge=1)
     batch: int = Field(default=8, ge=1)
     device: str = "auto"
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A translated volume, and the record of how it came about (JSON-able)."""
+    """A translated volume, and the record of how it came about (JSON-able).
+
+    With more than one sample, ``volume`` is their mean and ``deviation`` their standard deviation
+    (of one sample, N − 1 in the denominator), on the same grid in the same units.
+    """
 
     volume: Volume
     record: dict[str, Any] = field(default_factory=dict)
+    deviation: Volume | None = None
 
 
 class Translator(ABC):
@@ -102,7 +113,17 @@ class Translator(ABC):
 
 
 class IntensityTranslator(Translator):
-    """A translator that changes intensities alone, on the source's own grid."""
+    """A translator that changes intensities alone, on the source's own grid.
+
+    It has one result, so more than one sample raises `UsageError`.
+    """
+
+    def __init__(self, model: Model, options: RunOptions | None = None) -> None:
+        super().__init__(model, options)
+        if self.options.samples > 1:
+            problem = "asks for results that differ, and this method has one alone"
+            legal = "1, or a method that runs a network"
+            raise UsageError(explain("--samples", self.options.samples, problem, legal))
 
     @abstractmethod
     def change(self, unit: np.ndarray) -> np.ndarray:
@@ -124,7 +145,17 @@ class IntensityTranslator(Translator):
 
 
 class NetworkTranslator(Translator):
-    """A translator that runs a network on the samples of a prepared volume."""
+    """A translator that runs a network on the parts of a prepared volume.
+
+    With ``options.samples`` N > 1, each part is translated N times; the mean is the result. The
+    first is what one sample gives. A method that ``draws_noise`` draws the others from other
+    seeds. Any other method gets the source as another scanner might have recorded it
+    (`chiasm.translators.samples.another_acquisition`): test-time augmentation (Wang et al.,
+    Neurocomputing 2019). Its deviation tells how much the result depends on the acquisition, and
+    nothing of what every sample gets wrong alike.
+    """
+
+    draws_noise: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, source: Any, places: list[int], on_step: Any) -> Any:
@@ -163,24 +194,49 @@ class NetworkTranslator(Translator):
             volume, config.grid, config.context, divisible_by=module.divisible_by, mask=mask
         )
         start = perf_counter()
-        samples, places = prepared.samples(), prepared.places()
-        result = np.zeros((len(samples), 1, *samples.shape[2:]), dtype=np.float32)
-        total = -(-len(places) // options.batch) * self.evaluations()
+        parts, places = prepared.samples(), prepared.places()
+        heads = config.context.samples(prepared.head)
+        mean = np.zeros((len(parts), 1, *parts.shape[2:]), dtype=np.float32)
+        spread = np.zeros_like(mean)
+        total = -(-len(places) // options.batch) * self.evaluations() * options.samples
         with torch.inference_mode(), progress(f"translate {volume.modality or ''}", total) as bar:
             for first in range(0, len(places), options.batch):
                 some = places[first : first + options.batch]
-                source = torch.from_numpy(samples[some]).to(device)
-                out = self.run(source, some, lambda done, steps: bar(1))
-                result[some] = out.clamp(0, 1).cpu().numpy()
+                source, head = (torch.from_numpy(of[some]).to(device) for of in (parts, heads))
+                moments = RunningMoments()
+                for index in range(options.samples):
+                    out = self._sample(index, source, head, some, lambda done, steps: bar(1))
+                    moments.add(out.clamp(0, 1).cpu().numpy())
+                mean[some], spread[some] = moments.mean, moments.deviation
         record = self._record(prepared, len(places), perf_counter() - start, str(device))
-        return Translation(prepared.restore(result, self.target, config.target), record)
+        result = prepared.restore(mean, self.target, config.target)
+        if options.samples == 1:
+            return Translation(result, record)
+        width = IntensityMap(
+            low=0, high=self.target.high - self.target.low, units=self.target.units
+        )
+        deviation = prepared.restore(spread, width, config.target)
+        record["deviation_rms"] = float(np.sqrt(np.mean(deviation.array[prepared.mask] ** 2)))
+        return Translation(result, record, deviation)
+
+    def _sample(self, index: int, source: Any, head: Any, places: list[int], on_step: Any) -> Any:
+        """Translation ``index`` of a batch, see the class; ``head`` is True inside, as source."""
+        if index == 0:
+            return self.run(source, places, on_step)
+        seed = sample_seed(self.options.seed, index)
+        if not self.draws_noise:
+            return self.run(another_acquisition(source, head, seed, places), places, on_step)
+        other = copy(self)
+        other.options = self.options.model_copy(update={"seed": seed})
+        return other.run(source, places, on_step)
 
     def _record(self, prepared: Prepared, n: int, seconds: float, device: str) -> dict[str, Any]:
         return {
             **prepared.record(),
             **self.settings(),
-            "samples": n,
+            "samples": self.options.samples,
+            "parts": n,
             "seconds": round(seconds, 3),
-            "seconds_per_sample": round(seconds / max(n, 1), 4),
+            "seconds_per_part": round(seconds / max(n, 1), 4),
             "device": device,
         }
