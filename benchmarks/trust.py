@@ -24,8 +24,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from chiasm import api, files
-from chiasm.evaluation import image_scores, lesion_scores, uncertainty
-from chiasm.evaluation.translatability import translatability
+from chiasm.evaluation import image_scores, lesion_scores, translatability, uncertainty
 from chiasm.head import head_mask
 from chiasm.intensity import on_unit_range, policy_for
 from chiasm.phantom import Settings, subject
@@ -38,8 +37,18 @@ from phantom import slices
 from real import cases as real_cases
 
 WRONG = 0.1  # of the range [0, 1]
+GOOD = 0.75  # Dice; a model's `translatable_from` is the score at which the line of Dice meets it
 UNCERTAINTY = ("auroc", "spearman", "diversity", "wrong", "psnr_single", "psnr_mean", "gain_db")
-TRANSLATABILITY = ("images", "score", "dice", "spearman", "pearson", "warned", "dice_warned")
+TRANSLATABILITY = (
+    "images",
+    "score",
+    "dice",
+    "spearman",
+    "pearson",
+    "warned",
+    "dice_warned",
+    "score_at_good",
+)
 LESIONS = ("lesions", "visible", "contrast_real", "kept", "erased", "invented")
 
 
@@ -71,9 +80,9 @@ def judge_translatability(
     case: Case, translator: Translator, segmenter: Segmenter
 ) -> dict[str, Any]:
     """The score, and the Dice that it is meant to predict."""
-    found = translatability(case.source, translator.model, case.mask)
+    found = translatability(case.source, translator, case.mask)
     row = judge(case, "regression", lambda v, m: translator.translate(v, m).volume, segmenter)
-    return row | {"score": found.score, "warning": found.warning}
+    return row | found.model_dump() | {"warning": found.warning}
 
 
 def judge_lesions(case: Case, method: str, translator: Translator) -> dict[str, Any]:
@@ -166,6 +175,8 @@ def correlations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if len(own) > 2:
             line["spearman"] = float(spearmanr(score, dice).statistic)
             line["pearson"] = float(pearsonr(score, dice).statistic)
+            slope, start = np.polyfit(score, dice, 1)
+            line["score_at_good"] = float((GOOD - start) / slope)
         line["warned"] = int(warned.sum())
         if warned.any():
             line["dice_warned"] = float(dice[warned].mean())

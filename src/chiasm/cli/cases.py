@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chiasm
 from chiasm import files
@@ -17,6 +17,9 @@ from chiasm.errors import CaseError, UsageError, explain
 from chiasm.modality import modality_from_filename, modality_name
 from chiasm.models import Model
 from chiasm.volume import Volume
+
+if TYPE_CHECKING:
+    from chiasm.translators import Translator
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,23 @@ def warn_unstripped(volume: Volume, mask: Any, brain_only: bool, path: Path) -> 
             "brains alone: strip it first, or give the brain as --mask",
             file=sys.stderr,
         )
+
+
+def judge_source(translator: Translator, volume: Volume, mask: Any, path: Path) -> dict[str, Any]:
+    """How translatable a scan is, for the record; said as a warning if it is hardly so.
+
+    Empty where the model's config does not say which score is a good one.
+    """
+    from chiasm.evaluation import translatability
+    from chiasm.translators import NetworkTranslator
+
+    known = translator.model.config.translatable_from is not None
+    if not known or not isinstance(translator, NetworkTranslator):
+        return {}
+    found = translatability(volume, translator, mask)
+    if found.warning:
+        print(f"chiasm: warning: {path}: {found.warning}", file=sys.stderr)
+    return {"translatability": found.model_dump(mode="json")}
 
 
 def read_weights(model: Model) -> None:

@@ -70,13 +70,14 @@ def command(
         inside = api.as_mask(mask, volume)
         inside = head_mask(volume) if inside is None else inside
         cases.warn_unstripped(volume, inside, config.brain_only, case.source)
+        judged = cases.judge_source(translator, volume, inside, case.source)
         result = translator.translate(volume, inside)
         labels = judge.segment(result.volume, inside)
         found = (result.volume, labels.labels, result.deviation)
         made = [image for image in found if image is not None]
         for image, path in zip(made, case.outputs, strict=True):
             files.write(image, path, overwrite=overwrite, synthetic=True, like=case.source)
-        return {"translation": result.record, "segmentation": labels.record}
+        return judged | {"translation": result.record, "segmentation": labels.record}
 
     settings = {
         "model": translator.model.name,

@@ -31,6 +31,7 @@ def command(
     from chiasm import api, files
     from chiasm.cli import cases
     from chiasm.device import check_device
+    from chiasm.head import head_mask
 
     check_device(device)
     cases.set_threads(threads)
@@ -56,12 +57,14 @@ def command(
     def work(case: cases.Case) -> dict[str, Any]:
         volume = files.read(case.source, modality=source_modality, spacing=spacing)
         inside = api.as_mask(mask, volume)
+        inside = head_mask(volume) if inside is None else inside
         cases.warn_unstripped(volume, inside, config.brain_only, case.source)
+        judged = cases.judge_source(translator, volume, inside, case.source)
         result = translator.translate(volume, inside)
         made = [image for image in (result.volume, result.deviation) if image is not None]
         for image, path in zip(made, case.outputs, strict=True):
             files.write(image, path, overwrite=overwrite, synthetic=True, like=case.source)
-        return result.record
+        return judged | result.record
 
     settings = {"model": translator.model.name, "method": method or config.method, **chosen}
     return cases.run_cases(

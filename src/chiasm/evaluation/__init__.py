@@ -5,6 +5,7 @@ from chiasm.evaluation.image import ImageScores, image_scores
 from chiasm.evaluation.labels import LabelScore, LabelScores, label_scores
 from chiasm.evaluation.lesions import LesionScores, lesion_scores
 from chiasm.evaluation.statistics import PairedTest, bootstrap_interval, gap_closure, paired_test
+from chiasm.evaluation.translatability import Translatability, translatability
 from chiasm.evaluation.uncertainty import Uncertainty, uncertainty
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LabelScores",
     "LesionScores",
     "PairedTest",
+    "Translatability",
     "Uncertainty",
     "bootstrap_interval",
     "evaluate",
@@ -22,5 +24,6 @@ __all__ = [
     "label_scores",
     "lesion_scores",
     "paired_test",
+    "translatability",
     "uncertainty",
 ]
