@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,7 @@ def correlations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if len(own) > 2:
             line["spearman"] = float(spearmanr(score, dice).statistic)
             line["pearson"] = float(pearsonr(score, dice).statistic)
+        if pair == "all" and len(own) > 2:
             slope, start = np.polyfit(score, dice, 1)
             line["score_at_good"] = float((GOOD - start) / slope)
         line["warned"] = int(warned.sum())
@@ -221,8 +223,11 @@ def main() -> None:
     if chosen.data:
         for case in real_cases(chosen.data, segmenter):
             own = thinned(case, chosen.slices)
-            named = {"pair": f"{case.subject}, {case.pair}"}
-            scored_real.append(judge_translatability(own, regression, segmenter) | named)
+            for one in (own, replace(own, source=own.real)):  # the target itself, once a subject
+                named = {"pair": f"{one.subject}, {one.pair}"}
+                if named["pair"] not in {row["pair"] for row in scored_real}:
+                    scored_real.append(judge_translatability(one, regression, segmenter) | named)
+            named = {"pair": f"{own.subject}, {own.pair}"}
             sampled += [judge_samples(own, n, single[n], several[n]) | named for n in models]
         for case in lesion_patient(chosen.data, segmenter, 2 * chosen.slices):
             named = {"pair": f"{case.subject}, {case.pair}"}

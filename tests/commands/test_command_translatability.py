@@ -1,4 +1,4 @@
-"""A scan that the model will hardly translate is told before, where the model knows what is good."""
+"""A scan that a model will hardly translate is told beforehand."""
 
 import json
 import shutil

@@ -88,9 +88,9 @@ def plan(
                 continue
             found.setdefault(image, below)
     if to_file:
-        outputs = (output, _beside(output)) if deviation else (output,)
-        _spare_inputs(outputs, given)
-        return [Case(image, outputs) for image in found], errors
+        single = (output, _beside(output)) if deviation else (output,)
+        _spare_inputs(single, given)
+        return [Case(image, single) for image in found], errors
     names = Counter((below, _subject(image), _ending(image)) for image, below in found.items())
     cases: dict[tuple[Path, ...], Case] = {}
     for image, below in found.items():
