@@ -79,7 +79,7 @@ def load_translator(
         The target modality; must be the model's.
     **options
         Of `chiasm.translators.RunOptions`: steps, scheduler, guidance, start, edit_from,
-        noise, planes, seed, batch, device.
+        noise, planes, seed, samples, batch, device.
 
     Raises
     ------
@@ -169,7 +169,8 @@ def translate(
     Returns
     -------
     Volume
-        On the input's grid, in the target's units.
+        On the input's grid, in the target's units. With ``samples``, their mean; their deviation
+        is that of ``load_translator(..., samples=N).translate(volume)``.
 
     Raises
     ------

@@ -63,6 +63,9 @@ class ModelConfig(BaseModel):
         Of the target's intensities in the head, on [0, 1]; for histogram matching.
     labels : list of LabelSettings
         Of a segmenter.
+    translatable_from : float or None
+        Of a translator: the score (`chiasm.evaluation.translatability`) from which on scans were
+        found to be translated well; None where that was not measured.
     training : dict
         How the weights came about: recipe, data, seed, iterations, scores.
     """
@@ -85,6 +88,7 @@ class ModelConfig(BaseModel):
     intensity: IntensityMap | None = None
     quantiles: list[float] = []
     labels: list[LabelSettings] = []
+    translatable_from: float | None = None
     training: dict[str, Any] = {}
 
     @model_validator(mode="after")

@@ -54,6 +54,13 @@ Planes = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
+Samples = Annotated[
+    int,
+    typer.Option(
+        help="Translations of each scan: the result is their mean, "
+        "their standard deviation is written beside it."
+    ),
+]
 Batch = Annotated[int, typer.Option(help="Samples in one network evaluation.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", show_default="all")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

@@ -24,6 +24,7 @@ def command(
     noise: o.Noise = "slice",
     planes: o.Planes = None,
     seed: o.Seed = 0,
+    samples: o.Samples = 1,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
     threads: o.Threads = None,
@@ -49,6 +50,7 @@ def command(
         "noise": noise,
         "planes": planes,
         "seed": seed,
+        "samples": samples,
         "batch": batch,
         "device": device,
     }
@@ -57,7 +59,14 @@ def command(
     api.check_pair(translator, judge)
     config = translator.model.config
     suffixes = [config.target, "dseg"]
-    planned, errors = cases.plan(input, output, suffixes, leave_out=config.target, folder=True)
+    planned, errors = cases.plan(
+        input,
+        output,
+        suffixes,
+        leave_out=config.target,
+        folder=True,
+        deviation=samples > 1,
+    )
     cases.read_weights(judge.model)
     if translator.runs:
         cases.read_weights(translator.model)
@@ -67,12 +76,14 @@ def command(
         inside = api.as_mask(mask, volume)
         inside = head_mask(volume) if inside is None else inside
         cases.warn_unstripped(volume, inside, config.brain_only, case.source)
+        judged = cases.judge_source(translator, volume, inside, case.source)
         result = translator.translate(volume, inside)
         labels = judge.segment(result.volume, inside, volume)
-        image, dseg = case.outputs
-        files.write(result.volume, image, overwrite=overwrite, synthetic=True, like=case.source)
-        files.write(labels.labels, dseg, overwrite=overwrite, synthetic=True, like=case.source)
-        return {"translation": result.record, "segmentation": labels.record}
+        found = (result.volume, labels.labels, result.deviation)
+        made = [image for image in found if image is not None]
+        for image, path in zip(made, case.outputs, strict=True):
+            files.write(image, path, overwrite=overwrite, synthetic=True, like=case.source)
+        return judged | {"translation": result.record, "segmentation": labels.record}
 
     settings = {
         "model": translator.model.name,

@@ -152,7 +152,7 @@ def normalise(image: Tensor, mask: Tensor, low: float = 0.5, high: float = 99.5)
     return out
 
 
-class _Acquisition:
+class Acquisition:
     """One draw of gamma, bias, blur and noise for each sample of a batch.
 
     Parameters
@@ -177,12 +177,12 @@ class _Acquisition:
         self.level = torch.rand(one_each, generator=generator) * settings.noise
 
     def image(self, image: Tensor) -> Tensor:
-        """(B, C, \\*spatial) in [0, 1] → as acquired, no longer in [0, 1]."""
+        """(B, C, \\*spatial) in [0, 1] → as acquired, beyond [0, 1]; a draw of one serves any B."""
         device, spatial = image.device, image.ndim - 2
         image = image.clamp(0, 1) ** self.exponent.to(device) * self.bias.to(device)
         blurred = [
             GaussianFilter(spatial, max(float(sigma), 1e-3)).to(device)(one[None])
-            for sigma, one in zip(self.sigmas, image, strict=True)
+            for sigma, one in zip(self.sigmas.expand(len(image)), image, strict=True)
         ]
         noise = torch.randn(image.shape, generator=self.generator) * self.level
         return torch.cat(blurred) + noise.to(device)
@@ -214,7 +214,7 @@ def degrade(
     generator : torch.Generator, optional
         On the CPU; makes the draw repeatable.
     """
-    acquired = _Acquisition(tuple(image.shape), settings, generator).image(image)
+    acquired = Acquisition(tuple(image.shape), settings, generator).image(image)
     return normalise(acquired, mask)
 
 
@@ -263,7 +263,7 @@ def randomise_contrast(
     share = smooth_field(shape, generator).to(device)
     mapped = (1 - share) * intensity_map(image, values) + share * intensity_map(image, elsewhere)
     mapped = paint_rim(mapped, mask, settings, generator)
-    acquisition = _Acquisition(shape, settings, generator)
+    acquisition = Acquisition(shape, settings, generator)
     seen = acquisition.image(mapped)
     voxels = acquisition.population(intensity_map(population, values))
     low, high = voxels.quantile(voxels.new_tensor([0.005, 0.995]), dim=1)

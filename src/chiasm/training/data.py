@@ -150,8 +150,10 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        parts: dict[str, Any] = vars(self)
-        return Batch(**{key: one if one is None else one.to(device) for key, one in parts.items()})
+        moved: dict[str, Any] = {
+            key: None if one is None else one.to(device) for key, one in vars(self).items()
+        }
+        return Batch(**moved)
 
 
 class Samples:

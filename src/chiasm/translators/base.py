@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -18,6 +19,7 @@ from chiasm.intensity import IntensityMap
 from chiasm.models import Model
 from chiasm.preparation import PLANES, GridSettings, Plane, Prepared, prepare
 from chiasm.progress import Advance, progress
+from chiasm.translators.samples import RunningMoments, another_acquisition, sample_seed
 from chiasm.volume import Volume
 
 # A translator of one volume's samples -> all of them translated, (N, 1, *spatial).
@@ -45,6 +47,9 @@ class RunOptions(BaseModel):
         Which slices of the volume the network is run on; orthogonal averages the three.
     seed : int
         Of the noise.
+    samples : int
+        Translations of one scan, of which the mean is the result and the deviation is kept, see
+        `NetworkTranslator`.
     batch : int
         Samples in one network evaluation; does not change the result beyond rounding.
     device : str
@@ -61,16 +66,22 @@ class RunOptions(BaseModel):
     noise: Literal["slice", "shared"] = "slice"
     planes: Plane | Literal["orthogonal"] | None = None
     seed: int = Field(default=0, ge=0)
+    samples: int = Field(default=1, ge=1)
     batch: int = Field(default=8, ge=1)
     device: str = "auto"
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A translated volume, and the record of how it came about (JSON-able)."""
+    """A translated volume, and the record of how it came about (JSON-able).
+
+    With more than one sample, ``volume`` is their mean and ``deviation`` their standard deviation
+    (of one sample, N − 1 in the denominator), on the same grid in the same units.
+    """
 
     volume: Volume
     record: dict[str, Any] = field(default_factory=dict)
+    deviation: Volume | None = None
 
 
 class Translator(ABC):
@@ -116,7 +127,17 @@ class Translator(ABC):
 
 
 class IntensityTranslator(Translator):
-    """A translator that changes intensities alone, on the source's own grid."""
+    """A translator that changes intensities alone, on the source's own grid.
+
+    It has one result, so more than one sample raises `UsageError`.
+    """
+
+    def __init__(self, model: Model, options: RunOptions | None = None) -> None:
+        super().__init__(model, options)
+        if self.options.samples > 1:
+            problem = "asks for results that differ, and this method has one alone"
+            legal = "1, or a method that runs a network"
+            raise UsageError(explain("--samples", self.options.samples, problem, legal))
 
     @abstractmethod
     def change(self, unit: np.ndarray) -> np.ndarray:
@@ -138,7 +159,17 @@ class IntensityTranslator(Translator):
 
 
 class NetworkTranslator(Translator):
-    """A translator that runs a network on the samples of a prepared volume."""
+    """A translator that runs a network on the parts of a prepared volume.
+
+    With ``options.samples`` N > 1, each part is translated N times; the mean is the result. The
+    first is what one sample gives. A method that ``draws_noise`` draws the others from other
+    seeds. Any other method gets the source as another scanner might have recorded it
+    (`chiasm.translators.samples.another_acquisition`): test-time augmentation (Wang et al.,
+    Neurocomputing 2019). Its deviation tells how much the result depends on the acquisition, and
+    nothing of what every sample gets wrong alike.
+    """
+
+    draws_noise: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, source: Any, places: list[int], on_step: Any) -> Any:
@@ -197,59 +228,73 @@ class NetworkTranslator(Translator):
     def translate(self, volume: Volume, mask: np.ndarray | None = None) -> Translation:
         import torch
 
-        config = self.model.config
+        config, options = self.model.config, self.options
         if config.sources and volume.modality not in (None, *config.sources):
             problem = f"is no modality that {self.model.name} learned to translate"
             raise CaseError(explain("source", volume.modality, problem, ", ".join(config.sources)))
-        device = resolve_device(self.options.device)
+        device = resolve_device(options.device)
         module = self.model.module.to(device)
         mask = head_mask(volume) if mask is None else mask
-        passes = [
+        views = [
             prepare(volume, grid, config.context, divisible_by=module.divisible_by, mask=mask)
             for grid in self.grids.values()
         ]
         start = perf_counter()
-        batches = sum(-(-len(one.places()) // self.options.batch) for one in passes)
-        total = batches * self.evaluations()
+        batches = sum(-(-len(one.places()) // options.batch) for one in views)
+        total = batches * self.evaluations() * options.samples
+        moments = RunningMoments()
         with torch.inference_mode(), progress(f"translate {volume.modality or ''}", total) as bar:
-            results = [
-                one.restore(self._samples(one, device, bar), self.target, config.target)
-                for one in passes
-            ]
-        mean = np.mean([one.array for one in results], axis=0)
-        record = self._record(passes, perf_counter() - start, str(device))
-        return Translation(results[0].with_array(mean), record)
+            for index in range(options.samples):
+                results = [
+                    one.restore(self._parts(index, one, device, bar), self.target, config.target)
+                    for one in views
+                ]
+                moments.add(np.mean([one.array for one in results], axis=0))
+        record = self._record(views, perf_counter() - start, str(device))
+        result = results[0].with_array(moments.mean.astype(np.float32))
+        if options.samples == 1:
+            return Translation(result, record)
+        deviation = result.with_array(moments.deviation.astype(np.float32))
+        record["deviation_rms"] = float(np.sqrt(np.mean(deviation.array[mask] ** 2)))
+        return Translation(result, record, deviation)
 
-    def _samples(self, prepared: Prepared, device: Any, bar: Advance) -> np.ndarray:
-        """The translation of every sample of a prepared volume: (N, 1, \\*spatial) in [0, 1]."""
+    def _parts(self, index: int, view: Prepared, device: Any, bar: Advance) -> np.ndarray:
+        """Every part of a view in translation ``index``, see the class: (N, 1, \\*spatial)."""
         import torch
 
-        samples, places = torch.from_numpy(prepared.samples()), prepared.places()
-        size = self.options.batch
-        batches = [places[first : first + size] for first in range(0, len(places), size)]
+        source, places = torch.from_numpy(view.samples()), view.places()
+        head = torch.from_numpy(view.context.samples(view.head))
+        size, translator = self.options.batch, copy(self)
+        if index:
+            seed = sample_seed(self.options.seed, index)
+            if self.draws_noise:
+                translator.options = self.options.model_copy(update={"seed": seed})
+            else:
+                source = another_acquisition(source, head, seed)
 
-        def translate_all(translator: NetworkTranslator) -> Any:
-            result = samples.new_zeros((len(samples), 1, *samples.shape[2:]))
-            for some in batches:
-                out = translator.run(samples[some].to(device), some, lambda done, of: bar(1))
+        def translate_all(chosen: NetworkTranslator) -> Any:
+            result = source.new_zeros((len(source), 1, *source.shape[2:]))
+            for first in range(0, len(places), size):
+                some = places[first : first + size]
+                out = chosen.run(source[some].to(device), some, lambda done, steps: bar(1))
                 result[some] = out.clamp(0, 1).cpu().float()
             return result
 
-        heads = torch.from_numpy(prepared.context.samples(prepared.head))
-        return translate_all(self.fitted(samples, heads, translate_all)).numpy()
+        return translate_all(translator.fitted(source, head, translate_all)).numpy()
 
-    def _record(self, passes: list[Prepared], seconds: float, device: str) -> dict[str, Any]:
-        n = sum(len(one.places()) for one in passes)
+    def _record(self, views: list[Prepared], seconds: float, device: str) -> dict[str, Any]:
+        n = sum(len(one.places()) for one in views)
         by_plane = {
             plane: one.grid.model_dump(mode="json")
-            for plane, one in zip(self.grids, passes, strict=True)
+            for plane, one in zip(self.grids, views, strict=True)
         }
         return {
-            **passes[0].record(),
+            **views[0].record(),
             **({"planes": by_plane} if self.options.planes else {}),
             **self.settings(),
-            "samples": n,
+            "samples": self.options.samples,
+            "parts": n,
             "seconds": round(seconds, 3),
-            "seconds_per_sample": round(seconds / max(n, 1), 4),
+            "seconds_per_part": round(seconds / max(n, 1), 4),
             "device": device,
         }

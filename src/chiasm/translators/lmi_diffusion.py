@@ -21,6 +21,7 @@ class LMIDiffusion(NetworkTranslator):
     """From pure noise to the target; the guides of the source meet x_t at every evaluation."""
 
     runs = ("lmi-diffusion",)
+    draws_noise = True
 
     @staticmethod
     def build(config: ModelConfig) -> Denoiser:
