@@ -7,7 +7,7 @@ import torch
 from chiasm.guides.calibration import CalibrationSettings, curve_of, disturb, unknown
 from chiasm.guides.randomise import ContrastSettings, intensity_map, randomise_contrast
 
-PLAIN = {"variation": 0, "rim": 0, "bias": 0, "gamma": 0, "blur": 0, "noise": 0}
+PLAIN = {"variation": 0, "bias": 0, "gamma": 0, "blur": 0, "noise": 0}
 
 
 def slow_curve(source, target, nodes):

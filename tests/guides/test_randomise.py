@@ -7,10 +7,8 @@ import torch
 from chiasm.guides.randomise import (
     ContrastSettings,
     bias_field,
-    depth,
     intensity_map,
     normalise,
-    paint_rim,
     random_knots,
     randomise_contrast,
 )
@@ -86,30 +84,3 @@ def test_bias_stays_within_its_strength():
     assert 0.8 <= float(field.min()) < 0.83
     assert 1.17 < float(field.max()) <= 1.2
     assert float(field.diff(dim=2).abs().max()) < 0.06
-
-
-def test_depth_is_the_distance_to_the_outside():
-    mask = torch.zeros((2, 1, 9, 11), dtype=torch.bool)
-    mask[0, 0, 2:7, 3:8] = True
-    mask[1] = True  # what lies beyond the image is outside
-    found = depth(mask)
-    row, column = np.indices((9, 11))
-    square = np.minimum.reduce([row - 1, 7 - row, column - 2, 8 - column]).clip(0)
-    np.testing.assert_array_equal(found[0, 0].numpy(), square)
-    border = np.minimum.reduce([row + 1, 9 - row, column + 1, 11 - column])
-    np.testing.assert_array_equal(found[1, 0].numpy(), border)
-
-
-@pytest.mark.parametrize("spatial", [(40, 36), (20, 18, 16)])
-def test_a_rim_is_painted_no_deeper_than_it_may_be(spatial):
-    image = torch.full((60, 1, *spatial), 0.5)
-    mask = torch.ones_like(image, dtype=torch.bool)
-    settings = ContrastSettings(rim=0.5, rim_depth=2)
-    painted = paint_rim(image, mask, settings, torch.Generator().manual_seed(0))
-    changed = (painted - image).abs()
-    # 1.5 times the depth where the field is highest, and the sigmoid's width.
-    assert float(changed[depth(mask) >= 6].max()) < 0.01
-    outermost = changed[depth(mask) == 1].reshape(60, -1)
-    assert 0.25 < float((outermost.max(dim=1).values > 0.1).float().mean()) < 0.5
-    assert float(painted.min()) < 0.05
-    assert torch.equal(paint_rim(image, mask, ContrastSettings(rim=0), None), image)

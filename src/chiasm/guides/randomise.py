@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from monai.networks.layers import GaussianFilter
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,11 +30,6 @@ class ContrastSettings(BaseModel):
     variation : float
         Largest difference between the maps of two places in one image, at a knot: no contrast is
         a function of another one's intensities alone.
-    rim : float
-        Share of the samples whose outermost voxels are of another intensity: what a mask leaves
-        of meninges and vessels, dark on one image, need not be fluid on the other.
-    rim_depth : float
-        Largest depth of that rim.
     bias, gamma, blur, noise : float
         Largest bias, log-exponent, standard deviation of blur, standard deviation of noise.
     """
@@ -46,11 +39,9 @@ class ContrastSettings(BaseModel):
     knots: int = Field(default=5, ge=2)
     roughness: float = Field(default=1.0, ge=0, le=1)
     variation: float = Field(default=0.15, ge=0, le=1)
-    rim: float = Field(default=0.3, ge=0, le=1)
-    rim_depth: float = Field(default=3.0, ge=0)
     bias: float = Field(default=0.2, ge=0, lt=1)
     gamma: float = Field(default=0.3, ge=0)
-    blur: float = Field(default=0.4, ge=0)
+    blur: float = Field(default=0.6, ge=0)
     noise: float = Field(default=0.04, ge=0)
 
 
@@ -97,44 +88,6 @@ def smooth_field(
     coarse = torch.rand((shape[0], 1, *(cells,) * len(spatial)), generator=generator)
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(spatial)]
     return functional.interpolate(coarse, size=spatial, mode=mode, align_corners=True)
-
-
-def depth(mask: Tensor) -> Tensor:
-    """Distance of each voxel from the outside of its own mask, in voxels; 0 outside it.
-
-    Parameters
-    ----------
-    mask : Tensor, bool, shape (B, C, \\*spatial)
-        What lies beyond the image counts as outside.
-    """
-    padded = functional.pad(mask, (1, 1) * (mask.ndim - 2)).cpu().numpy()
-    inner = (slice(1, -1),) * (mask.ndim - 2)
-    each = [[distance_transform_edt(one)[inner] for one in channels] for channels in padded]
-    return torch.from_numpy(np.array(each, dtype=np.float32)).to(mask.device)
-
-
-def paint_rim(
-    image: Tensor, mask: Tensor, settings: ContrastSettings, generator: torch.Generator | None
-) -> Tensor:
-    """In a share of the samples, the head's outermost voxels at one intensity, often 0.
-
-    How deep they go varies over the image; half of them are 0, as where fluid was cut away.
-    """
-    if not settings.rim:
-        return image
-    one_each = (len(image), 1, *(1,) * (image.ndim - 2))
-
-    def draw() -> Tensor:
-        return torch.rand(one_each, generator=generator)
-
-    # One draw in four has no depth at all, as a good mask.
-    deepest = settings.rim_depth * (4 * draw() - 1) / 3
-    reach = deepest * (0.3 + 1.2 * smooth_field(tuple(image.shape), generator, cells=8))
-    intensity = draw() * (draw() < 0.5)
-    chosen = draw() < settings.rim
-    share = torch.sigmoid((reach.to(image.device) + 0.5 - depth(mask)) * 2.5)
-    share = share * chosen.to(image.device)
-    return image + share * (intensity.to(image.device) - image)
 
 
 def normalise(image: Tensor, mask: Tensor, low: float = 0.5, high: float = 99.5) -> Tensor:
@@ -262,7 +215,6 @@ def randomise_contrast(
     values = values.to(device)
     share = smooth_field(shape, generator).to(device)
     mapped = (1 - share) * intensity_map(image, values) + share * intensity_map(image, elsewhere)
-    mapped = paint_rim(mapped, mask, settings, generator)
     acquisition = Acquisition(shape, settings, generator)
     seen = acquisition.image(mapped)
     voxels = acquisition.population(intensity_map(population, values))
