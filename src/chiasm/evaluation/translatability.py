@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from chiasm.preparation import prepare
 from chiasm.volume import Volume
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from chiasm.translators import NetworkTranslator
 
 _BINS = 16  # of each image's intensities; few, as one slice holds some thousand voxels of head
@@ -86,6 +87,7 @@ def translatability(
 
     from chiasm.device import resolve_device
     from chiasm.guides.randomise import normalise
+    from chiasm.preparation import prepare
 
     config, device = translator.model.config, resolve_device(translator.options.device)
     module = translator.model.module.to(device)
@@ -101,10 +103,16 @@ def translatability(
     images = prepared.samples()[some]
     heads = config.context.samples(prepared.head)[some]
     source, head = torch.from_numpy(images).to(device), torch.from_numpy(heads).to(device)
+
+    def translated(image: Tensor) -> Tensor:
+        def all_with(chosen: NetworkTranslator) -> Tensor:
+            return chosen.run(image, some, lambda done, steps: None).clamp(0, 1)
+
+        return all_with(translator.fitted(image, head, all_with))
+
     with torch.inference_mode():
         plain, negative = (
-            translator.run(image, some, lambda done, steps: None).clamp(0, 1).cpu().numpy()
-            for image in (source, normalise(1 - source, head))
+            translated(image).cpu().numpy() for image in (source, normalise(1 - source, head))
         )
     middle = slice(images.shape[1] // 2, images.shape[1] // 2 + 1)  # the slice itself, in 2.5D
     inside = heads[:, middle]

@@ -264,10 +264,11 @@ class NetworkTranslator(Translator):
 
         source, places = torch.from_numpy(view.samples()), view.places()
         head = torch.from_numpy(view.context.samples(view.head))
-        size, translator = self.options.batch, copy(self)
+        size, translator = self.options.batch, self
         if index:
             seed = sample_seed(self.options.seed, index)
             if self.draws_noise:
+                translator = copy(self)
                 translator.options = self.options.model_copy(update={"seed": seed})
             else:
                 source = another_acquisition(source, head, seed)
