@@ -16,6 +16,7 @@ Images are laid on [0, 1] by their own percentiles in the brain before they are 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from chiasm.phantom import Settings, subject
 from chiasm.phantom.dataset import subject_seed
 from chiasm.segmenters import Segmenter
 from chiasm.translators import Translator
+from chiasm.volume import LabelVolume
 from harness import Case, judge, save, show
 from phantom import cases as phantom_cases
 from phantom import slices
@@ -69,7 +71,7 @@ def judge_samples(case: Case, method: str, one: Translator, several: Translator)
         "pair": case.pair,
         "method": method,
         "subject": case.subject,
-        **scores.model_dump(mode="json", exclude={"threshold"}),
+        **json.loads(scores.model_dump_json(exclude={"threshold"})),  # NaN is null
         "psnr_single": psnr_single,
         "psnr_mean": psnr_mean,
         "gain_db": psnr_mean - psnr_single,
@@ -92,7 +94,7 @@ def judge_lesions(case: Case, method: str, translator: Translator) -> dict[str, 
     made, real = (on_unit_range(x, case.mask) for x in (image, case.real))
     scores = lesion_scores(made, real, case.truth.array == 4, case.truth.array == 3)
     row = {"pair": case.pair, "method": method, "subject": case.subject}
-    return row | scores.model_dump(mode="json")
+    return row | json.loads(scores.model_dump_json())
 
 
 def lesion_phantoms(
@@ -130,7 +132,7 @@ def lesion_patient(data: Path, segmenter: Segmenter, shown: int) -> Iterator[Cas
     target = slices(real, which)
     truth = segmenter.segment(target, inside).labels
     array = np.where(lesion[:, :, which] & inside, 4, truth.array)
-    labels = type(truth)(array, truth.affine)
+    labels = LabelVolume(array, truth.affine)
     for name in ("T2", "FLAIR"):
         source = files.read(folder / f"{name}.nii.gz", modality=name)
         yield Case("open_ms patient07", slices(source, which), target, labels, inside)
