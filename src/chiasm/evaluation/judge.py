@@ -76,7 +76,8 @@ def judge(case: Case, method: Method, segmenter: Segmenter) -> Judged:
     row["seconds"] = made.seconds
     row["seconds_per_slice"] = made.seconds / int(case.mask.any(axis=others).sum())
     row["memory_mb"] = made.memory_mb
-    return Judged(row | {"trained_on": method.trained_on} | dict(case.facts), image, labels)
+    row["trained_on"] = method.trained_on
+    return Judged({**row, **case.facts}, image, labels)
 
 
 def judge_real(case: Case) -> Judged:
@@ -84,7 +85,7 @@ def judge_real(case: Case) -> Judged:
     row = _names(case, real_name(case.real.modality))
     row |= dict.fromkeys(_IMAGE_SCORES) | _label_row(case, case.real_labels)
     row |= dict.fromkeys(("seconds", "seconds_per_slice", "memory_mb", "trained_on"))
-    return Judged(row | dict(case.facts), case.real, case.real_labels)
+    return Judged({**row, **case.facts}, case.real, case.real_labels)
 
 
 def real_name(target: str | None) -> str:

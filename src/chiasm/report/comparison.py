@@ -44,9 +44,8 @@ _COLUMNS = {  # title, and how its numbers are shown
 }
 # On a terminal there is room for these columns, and for the intervals of two.
 _ON_TERMINAL = (
-    *("psnr", "ssim", "dice_", "dice", "gap_closed", "hd95", "slice_jump"),
-    "seconds_per_slice",
-)
+    "psnr", "ssim", "dice_", "dice", "gap_closed", "hd95", "slice_jump", "seconds_per_slice",
+)  # fmt: skip
 _INTERVALS = ("dice", "gap_closed")
 
 
