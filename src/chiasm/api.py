@@ -78,8 +78,8 @@ def load_translator(
     to : str, optional
         The target modality; must be the model's.
     **options
-        Of `chiasm.translators.RunOptions`: steps, scheduler, guidance, edit_from, seed, batch,
-        device.
+        Of `chiasm.translators.RunOptions`: steps, scheduler, guidance, edit_from, steering, seed,
+        batch, device.
 
     Raises
     ------

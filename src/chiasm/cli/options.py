@@ -41,6 +41,10 @@ Scheduler = Annotated[
 Guidance = Annotated[
     float | None, typer.Option(help="Weight of the guide.", show_default="the model's")
 ]
+Steering = Annotated[
+    float | None,
+    typer.Option(help="Strength of --method steering.", show_default="the model's"),
+]
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
 Batch = Annotated[int, typer.Option(help="Samples in one network evaluation.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", show_default="all")]

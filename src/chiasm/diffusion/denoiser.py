@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from chiasm.diffusion.sampling import Denoise, NoiseSchedule
+from chiasm.diffusion.steering import SteeringSettings
 from chiasm.guides import GuideSet, PreparedGuide
 from chiasm.networks import NetworkSettings
 from chiasm.registry import CODECS, PARAMETERISATIONS
@@ -25,6 +26,7 @@ class DiffusionSettings(BaseModel):
     steps: int = Field(default=8, ge=1)
     guidance: float = Field(default=1.0, ge=0)
     edit_from: float = Field(default=0.5, gt=0, le=1)
+    steering: SteeringSettings = SteeringSettings()
 
     @field_validator("steps")
     @classmethod
@@ -64,7 +66,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.settings = settings
         self.guides = guides
-        self.guide_channels = guides.channels(images)
+        self.guide_channels = guides.channels(images, spatial_dims)
         self.codec = CODECS.load(settings.codec, "codec")()
         self.parameterisation = PARAMETERISATIONS.load(settings.parameterisation)()
         channels = self.codec.channels

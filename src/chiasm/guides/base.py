@@ -38,7 +38,7 @@ class Guide(BaseModel, ABC):
     needs_sample: ClassVar[bool] = False
 
     @abstractmethod
-    def channels(self, images: int) -> int:
+    def channels(self, images: int, spatial_dims: int) -> int:
         """Channels of the guide for sources of ``images`` channels (slices of 2.5D context)."""
 
     @abstractmethod
@@ -84,9 +84,9 @@ class GuideSet:
             raise UsageError(explain("guides", [], "is empty", "at least one of " + str([*GUIDES])))
         self.guides = tuple(guides)
 
-    def channels(self, images: int) -> int:
+    def channels(self, images: int, spatial_dims: int) -> int:
         """Channels of all guides together."""
-        return sum(guide.channels(images) for guide in self.guides)
+        return sum(guide.channels(images, spatial_dims) for guide in self.guides)
 
     @property
     def needs_sample(self) -> bool:

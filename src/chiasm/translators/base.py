@@ -33,6 +33,8 @@ class RunOptions(BaseModel):
         Weight of the guide, see `chiasm.diffusion.denoiser.Denoiser.bind`.
     edit_from : float or None
         Share of the process that SDEdit runs, in (0, 1].
+    steering : float or None
+        Strength of steering, see `chiasm.diffusion.steering.SteeringSettings`.
     seed : int
         Of the noise.
     batch : int
@@ -47,6 +49,7 @@ class RunOptions(BaseModel):
     scheduler: str | None = None
     guidance: float | None = Field(default=None, ge=0)
     edit_from: float | None = Field(default=None, gt=0, le=1)
+    steering: float | None = Field(default=None, ge=0)
     seed: int = Field(default=0, ge=0)
     batch: int = Field(default=8, ge=1)
     device: str = "auto"

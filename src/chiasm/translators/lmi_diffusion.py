@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from chiasm.diffusion.denoiser import Denoiser, DiffusionSettings
-from chiasm.diffusion.sampling import first_noise, generators, sample, signal_of
+from chiasm.diffusion.sampling import Denoise, first_noise, generators, sample, signal_of
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.guides import GuideSet, guide_from_config
 from chiasm.models import Model, ModelConfig
@@ -40,6 +40,8 @@ class LMIDiffusion(NetworkTranslator):
             if getattr(self.options, key) is not None
         }
         own = model.config.diffusion or {}
+        if self.options.steering is not None:
+            given["steering"] = own.get("steering", {}) | {"strength": self.options.steering}
         try:
             # The model's settings under this run's options.
             self.diffusion = DiffusionSettings.model_validate(own | given)
@@ -65,9 +67,13 @@ class LMIDiffusion(NetworkTranslator):
         names = ("scheduler", "steps", "guidance", "parameterisation")
         return {name: getattr(chosen, name) for name in names} | {"seed": self.options.seed}
 
+    def denoiser(self, source: Tensor, signal: Tensor) -> Denoise:
+        """The function (x_t, t) → x0 that is sampled for a batch of sources."""
+        return self.model.module.bind(source, signal=signal, guidance=self.diffusion.guidance)
+
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
         chosen, module, scheduler = self.diffusion, self.model.module, self._scheduler()
-        denoise = module.bind(source, signal=signal_of(scheduler), guidance=chosen.guidance)
+        denoise = self.denoiser(source, signal_of(scheduler))
         streams = generators(self.options.seed, places)
         start = first_noise(_sample_shape(module, source), streams).to(source.device)
         result = sample(denoise, scheduler, chosen.steps, start, streams, on_step=on_step)

@@ -33,7 +33,7 @@ class RegressionNetwork(nn.Module):
             legal = "guides of the source alone, e.g. lmi with maps ['source']"
             raise UsageError(explain("guides", "regression", "has no x_t to compare with", legal))
         self.guides = guides
-        self.network = network.build(spatial_dims, guides.channels(images), 1)
+        self.network = network.build(spatial_dims, guides.channels(images, spatial_dims), 1)
 
     @property
     def divisible_by(self) -> int:
