@@ -78,7 +78,7 @@ def load_translator(
     to : str, optional
         The target modality; must be the model's.
     **options
-        Of `chiasm.translators.RunOptions`: steps, scheduler, guidance, start, edit_from,
+        Of `chiasm.translators.RunOptions`: steps, scheduler, guidance, start, edit_from, steering,
         noise, planes, seed, samples, batch, device.
 
     Raises

@@ -68,6 +68,17 @@ GUIDES = Registry(
             "chiasm.guides.lmi:LMIGuide",
             "local mutual information of the source with the sample and with itself",
         ),
+        "mind": Entry(
+            "chiasm.guides.mind:MINDGuide",
+            "the source's modality-independent neighbourhood descriptor (Heinrich 2012)",
+        ),
+        "contours": Entry(
+            "chiasm.guides.contours:ContourGuide", "Canny contours of the source (ContourDiff)"
+        ),
+        "edges": Entry(
+            "chiasm.guides.edges:EdgeGuide",
+            "Sobel edges of the bilaterally filtered source (FGDM)",
+        ),
         "translation": Entry(
             "chiasm.guides.translation:TranslationGuide",
             "what a frozen one-step model makes of the source, to be refined",
@@ -125,6 +136,10 @@ TRANSLATORS = Registry(
         "sdedit": Entry(
             "chiasm.translators.sdedit:SDEdit",
             "the noised source, denoised by the unguided target model (Meng 2022)",
+        ),
+        "steering": Entry(
+            "chiasm.translators.steered:Steered",
+            "the unguided target model, steered by the gradient of local mutual information",
         ),
         "histogram": Entry(
             "chiasm.translators.histogram:Histogram", "intensities matched to the target's"

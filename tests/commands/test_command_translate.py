@@ -66,9 +66,12 @@ def test_the_output_lies_exactly_where_the_input_does(chiasm, grid, tmp_path, re
     assert inside.max() <= TARGET.high
 
 
+DIFFUSIONS = ["lmi-diffusion", "sdedit", "steering"]
+
+
 @pytest.mark.parametrize("method", registry.TRANSLATORS)
 def test_every_method_marks_what_it_made(chiasm, method, scan, out, regression, diffusion, paired):
-    suitable = {"paired": paired, "lmi-diffusion": diffusion, "sdedit": diffusion}
+    suitable = {"paired": paired} | dict.fromkeys(DIFFUSIONS, diffusion)
     model = suitable.get(method, regression)
     path = out / "a.nii.gz"
     values = translated(chiasm, scan, path, model, "--method", method)
@@ -101,7 +104,7 @@ def test_none_rescales_linearly_between_the_recorded_maps(chiasm, scan, out, reg
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["lmi-diffusion", "sdedit"])
+@pytest.mark.parametrize("method", DIFFUSIONS)
 @pytest.mark.parametrize("scheduler", ["ddim", "ddpm"])
 def test_the_batch_does_not_change_the_result(chiasm, method, scheduler, scan, out, diffusion):
     options = ("--method", method, "--scheduler", scheduler)
@@ -111,6 +114,25 @@ def test_the_batch_does_not_change_the_result(chiasm, method, scheduler, scan, o
     )
     span = TARGET.high - TARGET.low
     np.testing.assert_allclose(one / span, four / span, atol=1e-4)
+
+
+@pytest.mark.parametrize("guidance", [0, 1])
+def test_steering_of_no_strength_is_the_plain_diffusion(chiasm, guidance, scan, out, diffusion):
+    options = ("--guidance", guidance, "--seed", 3)
+    plain = translated(chiasm, scan, out / "plain.nii.gz", diffusion, *options)
+    options += ("--method", "steering", "--report", out / "how.json")
+    still, moved = (
+        translated(
+            chiasm, scan, out / f"{strength}.nii.gz", diffusion, *options,
+            "--steering", strength, "--overwrite",
+        )
+        for strength in (0, 0.2)
+    )  # fmt: skip
+    np.testing.assert_array_equal(still, plain)
+    assert not np.array_equal(moved, plain)
+    (case,) = json.loads((out / "how.json").read_text())["cases"]
+    assert case["steering"]["strength"] == 0.2
+    assert case["guidance"] == guidance
 
 
 def test_nor_do_the_other_cases(chiasm, scan, tmp_path, out, diffusion):

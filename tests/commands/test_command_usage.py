@@ -53,6 +53,7 @@ ILLEGAL = [
     (TRANSLATE + "--guidance -1", ["--guidance -1", "greater than or equal to 0"]),
     (TRANSLATE + "--guidance nan", ["--guidance nan"]),
     (TRANSLATE + "--guidance inf", ["--guidance inf"]),
+    (TRANSLATE + "--steering -1", ["--steering -1", "greater than or equal to 0"]),
     (TRANSLATE + "--seed -1", ["--seed -1", "greater than or equal to 0"]),
     (TRANSLATE + "--batch 0", ["--batch 0", "greater than or equal to 1"]),
     (TRANSLATE + "--threads 0", ["--threads 0", "at least 1"]),

@@ -50,7 +50,7 @@ def sampled(one, source, *, steps=2, **bound):
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("images", [1, 3])
 def test_any_dimension_and_context(dims, images):
-    guides = ({"name": "source"}, {"name": "lmi"})
+    guides = ({"name": "source"}, {"name": "lmi", "reduce": "none"}, {"name": "mind"})
     one = denoiser(dims, images, guides)
     source = torch.rand((2, images, *(8, 12, 6)[:dims]))
     result = sampled(one, source)

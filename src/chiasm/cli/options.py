@@ -53,6 +53,10 @@ Planes = Annotated[
         show_default="the model's",
     ),
 ]
+Steering = Annotated[
+    float | None,
+    typer.Option(help="Strength of --method steering.", show_default="the model's"),
+]
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
 Samples = Annotated[
     int,

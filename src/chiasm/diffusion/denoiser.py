@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from chiasm.diffusion.sampling import Denoise, NoiseSchedule
+from chiasm.diffusion.steering import SteeringSettings
 from chiasm.errors import UsageError, explain
 from chiasm.guides import GuideSet, PreparedGuide
 from chiasm.networks import NetworkSettings
@@ -48,6 +49,7 @@ class DiffusionSettings(BaseModel):
     guidance: float = Field(default=1.0, ge=0)
     start: Literal["noise", "guide"] = "noise"
     edit_from: float = Field(default=0.5, gt=0, le=1)
+    steering: SteeringSettings = SteeringSettings()
 
     @field_validator("residual")
     @classmethod

@@ -41,6 +41,8 @@ class RunOptions(BaseModel):
         Where a diffusion starts: pure noise, or the guide's estimate of the target, noised.
     edit_from : float or None
         Share of the process that SDEdit and a start from the guide run, in (0, 1].
+    steering : float or None
+        Strength of steering, see `chiasm.diffusion.steering.SteeringSettings`.
     noise : {"slice", "shared"}
         Whether every slice of a volume has noise of its own, or all have the same.
     planes : {"axial", "coronal", "sagittal", "orthogonal"} or None
@@ -65,6 +67,7 @@ class RunOptions(BaseModel):
     edit_from: float | None = Field(default=None, gt=0, le=1)
     noise: Literal["slice", "shared"] = "slice"
     planes: Plane | Literal["orthogonal"] | None = None
+    steering: float | None = Field(default=None, ge=0)
     seed: int = Field(default=0, ge=0)
     samples: int = Field(default=1, ge=1)
     batch: int = Field(default=8, ge=1)

@@ -42,6 +42,8 @@ class LMIDiffusion(NetworkTranslator):
             if getattr(self.options, key) is not None
         }
         own = model.config.diffusion or {}
+        if self.options.steering is not None:
+            given["steering"] = own.get("steering", {}) | {"strength": self.options.steering}
         try:
             # The model's settings under this run's options.
             self.diffusion = DiffusionSettings.model_validate(own | given)
