@@ -51,8 +51,8 @@ class ModelConfig(BaseModel):
         Whether it has only ever seen skull-stripped brains.
     grid, context : GridSettings, Context
         The lattice and the part of the volume that its network sees.
-    network, guides, diffusion : dict
-        As the network's, guides' and denoiser's settings read them.
+    network, guides, diffusion, inversion : dict
+        As the network's, guides', denoiser's and inversion's settings read them.
     intensity : IntensityMap
         Of the target: what 0 and 1 mean in its units; None for a segmenter.
     quantiles : list of float
@@ -75,6 +75,7 @@ class ModelConfig(BaseModel):
     network: dict[str, Any]
     guides: list[dict[str, Any]] = []
     diffusion: dict[str, Any] | None = None
+    inversion: dict[str, Any] | None = None
     intensity: IntensityMap | None = None
     quantiles: list[float] = []
     labels: list[LabelSettings] = []

@@ -78,6 +78,10 @@ NETWORKS = Registry(
         "diffusion-unet": Entry(
             "chiasm.networks.unet:diffusion_unet", "MONAI DiffusionModelUNet, conditioned on t"
         ),
+        "style-generator": Entry(
+            "chiasm.networks.style_generator:style_generator",
+            "latents to an image by modulated convolutions (Karras 2020)",
+        ),
     },
 )
 
@@ -119,6 +123,14 @@ TRANSLATORS = Registry(
             "chiasm.translators.sdedit:SDEdit",
             "the noised source, denoised by the unguided target model (Meng 2022)",
         ),
+        "cyclegan": Entry(
+            "chiasm.translators.cyclegan:CycleGAN",
+            "a network trained on unpaired source images (Zhu 2017); not zero-shot",
+        ),
+        "stylegan": Entry(
+            "chiasm.translators.stylegan:StyleGAN",
+            "the image of the target's generator that agrees with the source (inversion)",
+        ),
         "histogram": Entry(
             "chiasm.translators.histogram:Histogram", "intensities matched to the target's"
         ),
@@ -137,6 +149,12 @@ OBJECTIVES = Registry(
         "regression": Entry("chiasm.training.regression:RegressionObjective", "one-step L1"),
         "lmi-diffusion": Entry(
             "chiasm.training.lmi_diffusion:DiffusionObjective", "denoising under guides"
+        ),
+        "cyclegan": Entry(
+            "chiasm.training.cyclegan:CycleGANObjective", "cycle consistency; reads --sources"
+        ),
+        "stylegan": Entry(
+            "chiasm.training.stylegan:StyleGANObjective", "a generator of the target alone"
         ),
         "segmenter": Entry("chiasm.training.segmenter:SegmenterObjective", "Dice + cross-entropy"),
     },

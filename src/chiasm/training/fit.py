@@ -26,7 +26,6 @@ from chiasm.progress import Advance, progress
 from chiasm.registry import OBJECTIVES
 from chiasm.training.card import card
 from chiasm.training.data import Batches, Samples, Subject, find_subjects, split
-from chiasm.training.module import TrainingModule
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
 
@@ -134,13 +133,15 @@ def train(
     with progress(f"train {settings.method}", settings.iterations, before) as advance:
         shown = _Progress(advance)
         trainer = _trainer(settings, output, where, shown)
-        training = TrainingModule(kind(settings, module))
         batches = Batches(samples, settings, start=lambda: trainer.global_step)
         held: Any = [
             held_out.batch(settings.batch, (settings.seed, 2**31 + k), None)
             for k in range(_VALIDATION_BATCHES)
         ]
         judged = DataLoader(held, batch_size=None)
+        objective = kind(settings, module)
+        objective.begin(held[0])
+        training = objective.runner(objective)
         try:
             if state is None or before < settings.iterations:
                 trainer.fit(
@@ -169,7 +170,9 @@ def train(
         "device": str(where),
         "torch": torch.__version__,
     }
-    config = _config(settings, kind, labels, _mean_map(samples.maps), samples.quantiles, facts)
+    config = _config(
+        objective.settings, kind, labels, _mean_map(samples.maps), samples.quantiles, facts
+    )
     models.save(output, config, module, card(config, output.name))
     return config
 
@@ -279,6 +282,7 @@ def _config(
         network=settings.network,
         guides=settings.guides if translator else [],
         diffusion=settings.diffusion if settings.diffusion and translator else None,
+        inversion=settings.inversion if settings.inversion and translator else None,
         intensity=intensity if translator else None,
         quantiles=np.mean(quantiles, axis=0).round(4).tolist() if quantiles and translator else [],
         labels=labels,

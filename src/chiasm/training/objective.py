@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chiasm.guides.randomise import ContrastSettings, randomise_contrast
 from chiasm.training.data import Batch
+from chiasm.training.module import TrainingModule
 from chiasm.training.settings import TrainingSettings
 
 
@@ -17,22 +18,31 @@ class Objective(ABC):
     """One training method.
 
     ``kind`` is what comes of it, ``defaults`` what it sets where the user says nothing,
-    ``with_labels`` whether it reads label maps, ``method`` what runs the finished model.
+    ``with_labels`` whether it reads label maps, ``method`` what runs the finished model,
+    ``runner`` the Lightning module that trains it.
     """
 
     kind: ClassVar[Literal["translator", "segmenter"]]
     method: ClassVar[str]
     defaults: ClassVar[dict[str, Any]] = {}
     with_labels: ClassVar[bool] = False
+    runner: ClassVar[type[TrainingModule]] = TrainingModule
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:
         self.settings = settings
         self.module = module
         self.contrast = ContrastSettings.model_validate(settings.contrast)
 
+    def begin(self, batch: Batch) -> None:  # noqa: B027
+        """Called once before the first iteration, with a batch of held-out images."""
+
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """A scalar to be minimised; every random draw from ``generator`` (on the CPU)."""
+
+    def validation_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """A scalar that tells how good the module is; no gradient is asked for."""
+        return self.loss(batch, generator)
 
     def weigh(self, error: Tensor, mask: Tensor) -> Tensor:
         """Mean error, voxels of the head with weight 1, the others with the settings' weight."""
