@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 
 from chiasm.context import Context
 from chiasm.errors import CaseError, explain
-from chiasm.grid import Grid
+from chiasm.grid import Grid, Lattice
 from chiasm.head import head_mask
 from chiasm.intensity import IntensityMap, policy_for
 from chiasm.volume import Label, LabelVolume, Volume
@@ -188,3 +188,38 @@ def prepare(
     )
     intensity = policy_for(volume.modality).fit(volume, mask)
     return Prepared(volume, mask, intensity, grid, context)
+
+
+def prepare_onto(volume: Volume, other: Prepared, *, mask: np.ndarray | None = None) -> Prepared:
+    """Lay a second scan of the same head on the lattice that the first was laid on.
+
+    Parameters
+    ----------
+    volume : Volume
+        On the first one's grid, or on any whose axes are parallel to it.
+    other : Prepared
+        The first.
+    mask : bool array, shape of the volume, optional
+        The head; found by `chiasm.head.head_mask` if not given.
+
+    Returns
+    -------
+    Prepared
+        With the volume's own head and intensity map, as `prepare` gives it.
+
+    Raises
+    ------
+    CaseError
+        The axes of the two are not parallel; a mask or an image as in `prepare`.
+    """
+    mask = head_mask(volume) if mask is None else np.asarray(mask, dtype=bool)
+    grid = other.grid
+    if not volume.same_grid(other.volume):
+        try:
+            grid = Grid(source=Lattice.of(volume.shape, volume.affine), network=grid.network)
+        except ValueError:
+            problem = f"is turned against {other.volume!r}"
+            legal = "two scans with parallel axes, or one resampled onto the other"
+            raise CaseError(explain("image", repr(volume), problem, legal)) from None
+    intensity = policy_for(volume.modality).fit(volume, mask)
+    return Prepared(volume, mask, intensity, grid, other.context)

@@ -15,10 +15,14 @@ def command(
         Path, typer.Option("--input", "-i", help="A BIDS dataset, or a folder of scans.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder.")],
-    target: Annotated[str, typer.Option(help="The one modality that is read.")],
-    method: Annotated[str, typer.Option(help="regression, lmi-diffusion or segmenter.")],
+    target: Annotated[str, typer.Option(help="The modality to be known; no other is read.")],
+    method: Annotated[str, typer.Option(help="A training method of `chiasm info`.")],
     settings: Annotated[
         list[str] | None, typer.Argument(help="key=value, e.g. iterations=2000 batch=4")
+    ] = None,
+    sources: Annotated[
+        str | None,
+        typer.Option(help="Modalities read beside the target, e.g. PD,T2; for methods that do."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it broke off.")] = False,
@@ -37,7 +41,8 @@ def command(
     if resume and overwrite:
         raise UsageError(explain("--resume", "", "contradicts --overwrite", "one of the two"))
     name = modality_name(target, "--target")
-    chosen = training_settings(method, name, config, tuple(settings or ()))
+    others = tuple(modality_name(one, "--sources") for one in (sources or "").split(",") if one)
+    chosen = training_settings(method, name, config, tuple(settings or ()), others)
     from chiasm.training.fit import train
 
     set_threads(threads)

@@ -12,7 +12,9 @@ def card(config: ModelConfig, name: str) -> str:
     subjects = facts.get("subjects", {})
     brains = "skull-stripped brains alone" if config.brain_only else "whole heads"
     spacing = "×".join("own" if s is None else f"{s:g}" for s in config.grid.spacing)
-    read = f"{facts.get('samples')} samples, {config.target} alone"
+    sources = settings.get("sources", [])
+    read = f"{facts.get('samples')} samples, {config.target} "
+    read += f"beside {', '.join(sources)}" if sources else "alone"
     loss = f"loss {facts.get('validation_loss'):.4f}"
     draws = f"batch {settings.get('batch')}, seed {settings.get('seed')}"
     return f"""# {name}

@@ -1,4 +1,4 @@
-"""The training images: one modality, split by subject, batches that depend on the step alone."""
+"""The training images: scans split by subject, and batches that depend on the step alone."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.intensity import IntensityMap
 from chiasm.modality import modality_from_filename
-from chiasm.preparation import Prepared, prepare
+from chiasm.preparation import Prepared, prepare, prepare_onto
 from chiasm.progress import progress
 from chiasm.training.settings import Augmentation, TrainingSettings
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject's scan of the target modality, and its label map if that is needed."""
+    """One subject's scan of a modality; its label map and its scans of sources, if needed."""
 
     name: str
     image: Path
+    modality: str
     labels: Path | None = None
+    sources: tuple[Subject, ...] = ()
 
 
-def find_subjects(folder: Path, target: str, *, with_labels: bool) -> list[Subject]:
+def find_subjects(folder: Path, modality: str, *, with_labels: bool = False) -> list[Subject]:
     """The subjects of a BIDS dataset, or of a folder with one image for each.
 
-    Only files whose names end with the target modality are taken; the others are never opened.
+    Only files whose names end with the modality are taken; the others are never opened.
 
     Raises
     ------
@@ -42,7 +44,7 @@ def find_subjects(folder: Path, target: str, *, with_labels: bool) -> list[Subje
         No such image, or (``with_labels``) a label map missing beside one.
     """
     found = []
-    for image in files.find_images(folder, modality=target):
+    for image in files.find_images(folder, modality=modality):
         name = _subject(image, folder)
         labels = None
         if with_labels:
@@ -52,7 +54,7 @@ def find_subjects(folder: Path, target: str, *, with_labels: bool) -> list[Subje
             if labels is None:
                 legal = f"a label map {stem}_dseg.nii.gz in the same folder"
                 raise CaseError(explain("-i", image, "has no label map", legal))
-        found.append(Subject(name, image, labels))
+        found.append(Subject(name, image, modality, labels))
     return found
 
 
@@ -115,11 +117,17 @@ def split(
 
 @dataclass(frozen=True)
 class Batch:
-    """Training samples: image (B, images, \\*spatial) in [0, 1], its head, its labels."""
+    """Training samples: image (B, images, \\*spatial) in [0, 1], its head, its labels.
+
+    ``source`` (B, images, \\*spatial) and ``source_mask`` are of another modality, for methods that
+    read one: paired, it lies voxel on voxel with the image; unpaired, its size may differ.
+    """
 
     image: Tensor
     mask: Tensor
-    labels: Tensor | None
+    labels: Tensor | None = None
+    source: Tensor | None = None
+    source_mask: Tensor | None = None
 
     @property
     def centre(self) -> Tensor:
@@ -135,8 +143,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        labels = None if self.labels is None else self.labels.to(device)
-        return Batch(self.image.to(device), self.mask.to(device), labels)
+        parts = vars(self).items()
+        return Batch(**{key: None if one is None else one.to(device) for key, one in parts})
 
 
 class Samples:
@@ -163,9 +171,10 @@ class Samples:
         self.maps: list[IntensityMap] = []
         self.quantiles: list[np.ndarray] = []
         images, masks, labels = [], [], []
+        sources, source_masks = [], []
         with progress("read", len(subjects)) as advance:
             for subject in subjects:
-                volume = files.read(subject.image, modality=settings.target)
+                volume = files.read(subject.image, modality=subject.modality)
                 prepared = prepare(
                     volume, settings.grid, settings.context, divisible_by=divisible_by
                 )
@@ -179,15 +188,20 @@ class Samples:
                     labels += list(
                         _label_samples(subject, prepared, values, settings.merge_labels)[places]
                     )
+                if subject.sources:
+                    beside = [_beside(source, prepared) for source in subject.sources]
+                    each = [one.samples()[places] for one in beside]
+                    heads = [settings.context.samples(one.head)[places] for one in beside]
+                    sources += list(np.stack(each, axis=1))
+                    source_masks += list(np.stack(heads, axis=1))
                 advance(1)
         spatial = tuple(np.max([image.shape[1:] for image in images], axis=0))
-        self.images = torch.from_numpy(np.stack([_pad(image, spatial) for image in images]))
-        self.masks = torch.from_numpy(np.stack([_pad(mask, spatial) for mask in masks]))
-        self.labels = (
-            torch.from_numpy(np.stack([_pad(label, spatial) for label in labels]))
-            if labels
-            else None
-        )
+        self.images = _stacked(images, spatial)
+        self.masks = _stacked(masks, spatial)
+        self.labels = _stacked(labels, spatial) if labels else None
+        # (N, sources, images, *spatial)
+        self.sources = _stacked(sources, spatial) if sources else None
+        self.source_masks = _stacked(source_masks, spatial) if sources else None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -198,8 +212,14 @@ class Samples:
         which = torch.from_numpy(rng.integers(0, len(self), size))
         image, mask = self.images[which], self.masks[which]
         labels = None if self.labels is None else self.labels[which].long()
+        source = source_mask = None
+        if self.sources is not None and self.source_masks is not None:
+            # A stream of its own: the other draws are the same with sources and without.
+            own = np.random.default_rng((*draw, 1))
+            drawn = torch.from_numpy(own.integers(0, self.sources.shape[1], size))
+            source, source_mask = self.sources[which, drawn], self.source_masks[which, drawn]
         if augmentation is None:
-            return Batch(image, mask, labels)
+            return Batch(image, mask, labels, source, source_mask)
         grid = _random_grid(rng, image.shape, augmentation)
 
         # Cubic where torch has it: linear interpolation would teach a blur.
@@ -208,11 +228,23 @@ class Samples:
         def warp(x: Tensor, mode: str) -> Tensor:
             return functional.grid_sample(x.float(), grid, mode=mode, align_corners=False)
 
-        moved = warp(mask, "nearest") > 0.5
-        image = warp(image, smooth).clamp(0, 1) * moved
+        mask = warp(mask, "nearest") > 0.5
+        image = warp(image, smooth).clamp(0, 1) * mask
         if labels is not None:
             labels = warp(labels, "nearest").long()
-        return Batch(image, moved, labels)
+        if source is not None and source_mask is not None:
+            source_mask = warp(source_mask, "nearest") > 0.5
+            source = warp(source, smooth).clamp(0, 1) * source_mask
+        return Batch(image, mask, labels, source, source_mask)
+
+
+def _beside(source: Subject, prepared: Prepared) -> Prepared:
+    """Another scan of a subject, on the lattice of the first."""
+    volume = files.read(source.image, modality=source.modality)
+    try:
+        return prepare_onto(volume, prepared)
+    except CaseError as error:
+        raise CaseError(f"-i {source.image}: {error}") from None
 
 
 def _label_samples(
@@ -233,9 +265,14 @@ def _label_samples(
     return samples[:, middle : middle + 1]
 
 
-def _pad(sample: np.ndarray, spatial: tuple[int, ...]) -> np.ndarray:
-    extra = [(0, full - size) for full, size in zip(spatial, sample.shape[1:], strict=True)]
-    return np.pad(sample, [(0, 0), *extra])
+def _stacked(samples: list[np.ndarray], spatial: tuple[int, ...]) -> Tensor:
+    """One tensor of all samples, each padded at its ends to one spatial size."""
+    padded = []
+    for sample in samples:
+        first = sample.ndim - len(spatial)
+        extra = [(0, full - n) for full, n in zip(spatial, sample.shape[first:], strict=True)]
+        padded.append(np.pad(sample, [(0, 0)] * first + extra))
+    return torch.from_numpy(np.stack(padded))
 
 
 def _random_grid(rng: np.random.Generator, shape: torch.Size, settings: Augmentation) -> Tensor:

@@ -28,6 +28,7 @@ from chiasm.training.card import card
 from chiasm.training.data import Batches, Samples, Subject, find_subjects, split
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
+from chiasm.training.sources import UnpairedSamples, check_sources, find_paired, split_unpaired
 
 _CHECKPOINT = "last.ckpt"
 _SETTINGS = "training.yaml"
@@ -87,7 +88,8 @@ def train(
     Parameters
     ----------
     folder : Path
-        Scans of the target modality, one folder or name for each subject; no other is opened.
+        Scans of the target modality, one folder or name for each subject, and of the sources if
+        the method learns from them; no other is opened.
     output : Path
         The model's folder; settings, log and the checkpoint lie beside the weights.
     settings : TrainingSettings
@@ -104,15 +106,22 @@ def train(
         Fewer than two subjects, unreadable images, an output that exists, nothing to resume, a
         checkpoint of other settings, a loss that is not finite; or broken off by Ctrl-C.
     UsageError
-        Illegal settings.
+        Illegal settings, sources that the method lacks or does not read.
     """
     where = resolve_device(device)
+    kind = OBJECTIVES.load(settings.method, "--method")
+    check_sources(kind, settings)
     _check_output(output, resume=resume, overwrite=overwrite)
     checkpoint = output / _CHECKPOINT if resume else None
     state = _resumable(checkpoint, settings) if checkpoint else None
-    kind = OBJECTIVES.load(settings.method, "--method")
     subjects = find_subjects(folder, settings.target, with_labels=kind.with_labels)
-    train_subjects, validation_subjects = split(subjects, settings)
+    divide, gather = split, Samples
+    if kind.with_source == "paired":
+        subjects = find_paired(folder, subjects, settings.sources)
+    elif kind.with_source == "unpaired":
+        subjects += [one for name in settings.sources for one in find_subjects(folder, name)]
+        divide, gather = split_unpaired, UnpairedSamples
+    train_subjects, validation_subjects = divide(subjects, settings)
 
     seed_everything(settings.seed, verbose=False)
     labels = _labels(subjects[0], settings)
@@ -121,8 +130,8 @@ def train(
     module = models.build(draft)
     values = tuple(label.value for label in draft.labels)
     multiple = module.divisible_by
-    samples = Samples(train_subjects, settings, divisible_by=multiple, values=values)
-    held_out = Samples(validation_subjects, settings, divisible_by=multiple, values=values)
+    samples = gather(train_subjects, settings, divisible_by=multiple, values=values)
+    held_out = gather(validation_subjects, settings, divisible_by=multiple, values=values)
 
     output.mkdir(parents=True, exist_ok=True)
     written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -163,7 +172,10 @@ def train(
     (scores,) = trainer.validate(training, judged, verbose=False)
     facts = {
         "settings": settings.model_dump(mode="json"),
-        "subjects": {"train": len(train_subjects), "validation": len(validation_subjects)},
+        "subjects": {
+            "train": len({one.name for one in train_subjects}),
+            "validation": len({one.name for one in validation_subjects}),
+        },
         "samples": len(samples),
         "validation_loss": scores["validation_loss"],
         "seconds": round(shown.seconds),

@@ -18,7 +18,8 @@ class Objective(ABC):
     """One training method.
 
     ``kind`` is what comes of it, ``defaults`` what it sets where the user says nothing,
-    ``with_labels`` whether it reads label maps, ``method`` what runs the finished model,
+    ``with_labels`` whether it reads label maps, ``with_source`` whether it reads images of the
+    settings' sources, of the same subjects or of others; ``method`` what runs the finished model,
     ``runner`` the Lightning module that trains it.
     """
 
@@ -26,6 +27,7 @@ class Objective(ABC):
     method: ClassVar[str]
     defaults: ClassVar[dict[str, Any]] = {}
     with_labels: ClassVar[bool] = False
+    with_source: ClassVar[Literal["none", "unpaired", "paired"]] = "none"
     runner: ClassVar[type[TrainingModule]] = TrainingModule
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:

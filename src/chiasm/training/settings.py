@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from chiasm.context import Context
 from chiasm.errors import CaseError, UsageError, explain
+from chiasm.modality import modality_name
 from chiasm.preparation import GridSettings
 from chiasm.registry import OBJECTIVES
 
@@ -62,7 +69,10 @@ class TrainingSettings(BaseModel):
     method : str
         A registered training method.
     target : str
-        The one modality that is read.
+        The one modality that is read, but for the sources.
+    sources : list of str
+        Other modalities that are read, for the methods that learn from them; each training sample
+        draws one.
     grid, context, network, guides, diffusion, inversion, contrast
         Of the model; see the classes of these names.
     augmentation : Augmentation
@@ -95,6 +105,7 @@ class TrainingSettings(BaseModel):
 
     method: str
     target: str = "T1w"
+    sources: list[str] = []
     brain_only: bool = True
     grid: GridSettings = GridSettings(spacing=(2.0, 2.0, None))
     context: Context = Context()
@@ -124,9 +135,21 @@ class TrainingSettings(BaseModel):
     checkpoint_every: int = Field(default=250, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**30)
 
+    @field_validator("sources")
+    @classmethod
+    def _are_modalities(cls, sources: list[str]) -> list[str]:
+        names = [modality_name(name, "sources") for name in sources]
+        if len({*names}) < len(names):
+            raise ValueError("a source is named twice")
+        return names
+
 
 def training_settings(
-    method: str, target: str, config: Path | None = None, assignments: tuple[str, ...] = ()
+    method: str,
+    target: str,
+    config: Path | None = None,
+    assignments: tuple[str, ...] = (),
+    sources: tuple[str, ...] = (),
 ) -> TrainingSettings:
     """The method's defaults, under a YAML file, under ``key=value`` assignments.
 
@@ -139,6 +162,8 @@ def training_settings(
     assignments : tuple of str
         ``"batch=4"``, ``"network.arguments.features=[16,16,32,64,128,16]"``: dotted keys, YAML
         values.
+    sources : tuple of str
+        What the command line says, if anything; they win over the file.
 
     Raises
     ------
@@ -158,6 +183,8 @@ def training_settings(
             raise CaseError(explain("--config", config, "is not a mapping", "key: value lines"))
         settings |= read
     settings |= {"method": method, "target": target}
+    if sources:
+        settings["sources"] = list(sources)
     for assignment in assignments:
         _assign(settings, assignment)
     chosen = _validated(TrainingSettings, settings)

@@ -1,0 +1,121 @@
+"""Images of other modalities beside the target's, for the methods that learn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chiasm import files
+from chiasm.errors import CaseError, UsageError, explain
+from chiasm.training.data import Batch, Samples, Subject, find_subjects, split
+from chiasm.training.objective import Objective
+from chiasm.training.settings import Augmentation, TrainingSettings
+
+
+def check_sources(kind: type[Objective], settings: TrainingSettings) -> None:
+    """Sources that a method does not read, lacks, or has as its target raise `UsageError`."""
+    if kind.with_source == "none" and settings.sources:
+        problem = f"would not be read: {settings.method} learns from {settings.target} alone"
+        legal = "no sources, or a method that learns from them"
+        raise UsageError(explain("--sources", ",".join(settings.sources), problem, legal))
+    legal = f"modalities to be read beside {settings.target}, e.g. --sources PD"
+    if kind.with_source != "none" and not settings.sources:
+        problem = f"is missing: {settings.method} learns from {kind.with_source} images"
+        raise UsageError(explain("--sources", "", problem, legal))
+    if settings.target in settings.sources:
+        raise UsageError(explain("--sources", settings.target, "is the target", legal))
+
+
+def find_paired(folder: Path, subjects: Sequence[Subject], sources: list[str]) -> list[Subject]:
+    """The subjects with their scans of every source, found beside their images by name.
+
+    ``sub-01_PDw.nii.gz`` is beside ``sub-01_T1w.nii.gz``: same folder, same name but for the
+    modality.
+
+    Raises
+    ------
+    CaseError
+        A subject without a scan of one of the sources.
+    """
+    beside = {
+        (modality, _place(scan.image)): scan
+        for modality in sources
+        for scan in find_subjects(folder, modality)
+    }
+    paired = []
+    for subject in subjects:
+        place = _place(subject.image)
+        for modality in sources:
+            if (modality, place) not in beside:
+                problem = f"has no {modality} image beside it"
+                legal = f"{'_'.join(filter(None, (place[1], modality)))}.nii.gz in the same folder"
+                raise CaseError(explain("-i", subject.image, problem, legal))
+        paired.append(replace(subject, sources=tuple(beside[one, place] for one in sources)))
+    return paired
+
+
+def _place(image: Path) -> tuple[Path, str]:
+    """A scan's folder, and its name without modality and ending."""
+    return image.parent, files.stem(image).rpartition("_")[0]
+
+
+def split_unpaired(
+    subjects: Sequence[Subject], settings: TrainingSettings
+) -> tuple[list[Subject], list[Subject]]:
+    """Training and validation scans of target and sources, as `split`, but no pair to learn from.
+
+    Of the training subjects with scans of both, one half keeps its target's scans and the other
+    its sources'. Validation keeps all.
+
+    Raises
+    ------
+    CaseError
+        A side of the split without the target, or without a source; or as in `split`.
+    UsageError
+        As in `split`.
+    """
+    train, validation = split(subjects, settings)
+    with_target = {one.name for one in train if one.modality == settings.target}
+    shared = sorted(with_target & {one.name for one in train if one.modality in settings.sources})
+    drawn = np.random.default_rng((settings.seed, 0, 0, 1)).permutation(shared)
+    half = len(shared) // 2
+    left_out = {(str(name), False) for name in drawn[:half]}
+    left_out |= {(str(name), True) for name in drawn[half:]}
+    train = [one for one in train if (one.name, one.modality in settings.sources) not in left_out]
+    for side, scans in (("training", train), ("validation", validation)):
+        if len({one.modality in settings.sources for one in scans}) < 2:
+            problem = (
+                f"leaves {side} with {' and '.join(sorted({s.modality for s in scans}))} alone"
+            )
+            legal = "more subjects, or train_subjects and validation_subjects that have both kinds"
+            raise CaseError(explain("split", len(scans), problem, legal))
+    return train, validation
+
+
+class UnpairedSamples(Samples):
+    """Samples of the target, and independently drawn ones of the sources.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Scans of the target and of sources.
+    settings, \\*\\*network
+        As in `Samples`.
+    """
+
+    def __init__(
+        self, subjects: Sequence[Subject], settings: TrainingSettings, **network: Any
+    ) -> None:
+        targets = [one for one in subjects if one.modality == settings.target]
+        super().__init__(targets, settings, **network)
+        others = [one for one in subjects if one.modality != settings.target]
+        self.others = Samples(others, settings, **network)
+
+    def batch(self, size: int, draw: tuple[int, ...], augmentation: Augmentation | None) -> Batch:
+        batch = super().batch(size, draw, augmentation)
+        other = self.others.batch(size, (*draw, 1), augmentation)
+        return replace(batch, source=other.image, source_mask=other.mask)
