@@ -67,7 +67,7 @@ class AdversarialObjective(Objective):
     Attributes
     ----------
     helpers : nn.ModuleDict
-        What is trained on the module's side, and not kept.
+        What is trained on the module's side or belongs in a checkpoint, and is not kept.
     critics : nn.ModuleDict
         What is trained against them, and not kept.
     betas : tuple of float

@@ -43,7 +43,7 @@ class CycleGANObjective(AdversarialObjective):
         self.helpers["back"] = network.build(context.spatial_dims, 1, 1)
         for side in ("target", "source"):
             self.critics[side] = self.critic(channels=32, num_layers_d=3, norm="instance")
-        self.pools = nn.ModuleDict(
+        self.pools = self.helpers["pools"] = nn.ModuleDict(
             {side: ImagePool(settings.adversarial.pool) for side in self.critics}
         )
         self.least_squares = PatchAdversarialLoss(

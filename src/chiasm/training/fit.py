@@ -128,10 +128,13 @@ def train(
     unit = IntensityMap(low=0, high=1, units="", background=0)
     draft = _config(settings, kind, labels, unit, [], {})
     module = models.build(draft)
+    objective = kind(settings, module)
     values = tuple(label.value for label in draft.labels)
     multiple = module.divisible_by
     samples = gather(train_subjects, settings, divisible_by=multiple, values=values)
     held_out = gather(validation_subjects, settings, divisible_by=multiple, values=values)
+
+    objective.begin(samples.batch(1, (settings.seed, 0), None))
 
     output.mkdir(parents=True, exist_ok=True)
     written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -148,8 +151,6 @@ def train(
             for k in range(_VALIDATION_BATCHES)
         ]
         judged = DataLoader(held, batch_size=None)
-        objective = kind(settings, module)
-        objective.begin(held[0])
         training = objective.runner(objective)
         try:
             if state is None or before < settings.iterations:

@@ -36,7 +36,7 @@ class Objective(ABC):
         self.contrast = ContrastSettings.model_validate(settings.contrast)
 
     def begin(self, batch: Batch) -> None:  # noqa: B027
-        """Called once before the first iteration, with a batch of held-out images."""
+        """Called once before the first iteration, with training images as they are read."""
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -38,7 +38,7 @@ class ImagePool(nn.Module):
                 shown.append(image)
             elif torch.rand((), generator=generator) < 0.5:
                 place = int(torch.randint(self.capacity, (), generator=generator))
-                shown.append(stored[place])
+                shown.append(stored[place].to(image.device))
                 stored[place] = image
             else:
                 shown.append(image)
@@ -53,4 +53,4 @@ class ImagePool(nn.Module):
         return torch.stack(self.images) if self.images else torch.empty(0)
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.images = list(state)
+        self.images = self._next = list(state)
