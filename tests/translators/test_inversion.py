@@ -34,9 +34,7 @@ def test_an_image_of_the_generator_is_found(generator):
     settings = InversionSettings(loss="l1", steps=200, rate=0.1, prior=0)
     steps = []
     with torch.inference_mode():  # as translators run it
-        result = invert(
-            generator, source, settings, lambda done, total: steps.append((done, total))
-        )
+        result = invert(generator, source, settings, lambda *step: steps.append(step))
     first = invert(generator, source, settings.model_copy(update={"steps": 1}))
     error = [(one - source).abs().mean((1, 2, 3)) for one in (first, result)]
     assert (error[1] < 0.05 * error[0]).all()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from chiasm.networks.unet import MEMORY_FORMATS
 
 _LINEAR = {2: "bilinear", 3: "trilinear"}
 _CONVOLVE = {2: functional.conv2d, 3: functional.conv3d}
@@ -202,9 +205,11 @@ class StyleGenerator(nn.Module):
 
 
 def style_generator(
-    spatial_dims: int, in_channels: int, out_channels: int, **arguments: object
+    spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any
 ) -> nn.Module:
     """A `StyleGenerator`; it is given no image, so ``in_channels`` must be 0."""
     if in_channels:
         raise ValueError("style-generator makes images of latents alone, for the method stylegan")
-    return StyleGenerator(spatial_dims, out_channels, **arguments)  # type: ignore[arg-type]
+    generator = StyleGenerator(spatial_dims, out_channels, **arguments)
+    # torch documents this argument, but its types leave it out.
+    return generator.to(memory_format=MEMORY_FORMATS[spatial_dims])  # type: ignore[call-overload]

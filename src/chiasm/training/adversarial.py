@@ -17,6 +17,7 @@ from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 
 from chiasm.errors import UsageError, explain
+from chiasm.networks.unet import MEMORY_FORMATS
 from chiasm.training.data import Batch
 from chiasm.training.module import TrainingModule
 from chiasm.training.objective import Objective
@@ -85,13 +86,16 @@ class AdversarialObjective(Objective):
 
     def critic(self, **arguments: Any) -> PatchDiscriminator:
         """A critic of one-channel images: these arguments under the settings'."""
+        dims = self.settings.context.spatial_dims
         chosen = arguments | self.settings.adversarial.critic
         try:
-            return PatchDiscriminator(self.settings.context.spatial_dims, in_channels=1, **chosen)
+            critic = PatchDiscriminator(dims, in_channels=1, **chosen)
         except (TypeError, ValueError, KeyError) as error:
             problem = str(error).splitlines()[0]
             legal = "what monai.networks.nets.PatchDiscriminator takes"
             raise UsageError(explain("adversarial.critic", chosen, problem, legal)) from None
+        # torch documents this argument, but its types leave it out.
+        return critic.to(memory_format=MEMORY_FORMATS[dims])  # type: ignore[call-overload]
 
     def begin(self, batch: Batch) -> None:
         for critic in self.critics.values():

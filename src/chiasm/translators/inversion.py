@@ -38,7 +38,7 @@ class InversionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     loss: Literal["l1", "gradient-fields", "mutual-information"] = "gradient-fields"
-    steps: int = Field(default=200, ge=1)
+    steps: int = Field(default=100, ge=1)
     rate: float = Field(default=0.05, gt=0)
     prior: float = Field(default=0.01, ge=0)
 
