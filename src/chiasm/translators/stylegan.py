@@ -11,7 +11,8 @@ from torch.nn import functional
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.models import Model, ModelConfig
 from chiasm.networks import NetworkSettings
-from chiasm.networks.style_generator import StyleGenerator
+from chiasm.networks.style_generator import StyleGenerator, style_generator
+from chiasm.registry import NETWORKS
 from chiasm.translators.base import NetworkTranslator, RunOptions
 from chiasm.translators.inversion import InversionSettings, invert
 
@@ -29,11 +30,10 @@ class StyleGAN(NetworkTranslator):
     def build(config: ModelConfig) -> StyleGenerator:
         """The generator of a config, with fresh weights."""
         network = NetworkSettings.model_validate(config.network)
-        generator = network.build(config.context.spatial_dims, 0, 1)
-        if not isinstance(generator, StyleGenerator):
+        if NETWORKS.load(network.name, "network.name") is not style_generator:
             problem = "makes no image of latents"
             raise UsageError(explain("network.name", network.name, problem, "style-generator"))
-        return generator
+        return network.build(config.context.spatial_dims, 0, 1)
 
     def __init__(self, model: Model, options: RunOptions | None = None) -> None:
         super().__init__(model, options)
