@@ -55,8 +55,8 @@ class ModelConfig(BaseModel):
         Whether it has only ever seen skull-stripped brains.
     grid, context : GridSettings, Context
         The lattice and the part of the volume that its network sees.
-    network, guides, calibration, diffusion : dict
-        As the network's, guides', calibration's and denoiser's settings read them.
+    network, guides, calibration, diffusion, inversion : dict
+        As the network's, guides', calibration's, denoiser's and inversion's settings read them.
     intensity : IntensityMap
         Of the target: what 0 and 1 mean in its units; None for a segmenter.
     quantiles : list of float
@@ -85,6 +85,7 @@ class ModelConfig(BaseModel):
     guides: list[dict[str, Any]] = []
     calibration: dict[str, Any] | None = None
     diffusion: dict[str, Any] | None = None
+    inversion: dict[str, Any] | None = None
     intensity: IntensityMap | None = None
     quantiles: list[float] = []
     labels: list[LabelSettings] = []

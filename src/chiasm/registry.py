@@ -93,6 +93,10 @@ NETWORKS = Registry(
         "diffusion-unet": Entry(
             "chiasm.networks.unet:diffusion_unet", "MONAI DiffusionModelUNet, conditioned on t"
         ),
+        "style-generator": Entry(
+            "chiasm.networks.style_generator:style_generator",
+            "latents to an image by modulated convolutions (Karras 2020)",
+        ),
     },
 )
 
@@ -141,6 +145,14 @@ TRANSLATORS = Registry(
             "chiasm.translators.steered:Steered",
             "the unguided target model, steered by the gradient of local mutual information",
         ),
+        "cyclegan": Entry(
+            "chiasm.translators.cyclegan:CycleGAN",
+            "a network trained on unpaired source images (Zhu 2017); not zero-shot",
+        ),
+        "stylegan": Entry(
+            "chiasm.translators.stylegan:StyleGAN",
+            "the image of the target's generator that agrees with the source (inversion)",
+        ),
         "histogram": Entry(
             "chiasm.translators.histogram:Histogram", "intensities matched to the target's"
         ),
@@ -166,6 +178,12 @@ OBJECTIVES = Registry(
             "chiasm.training.lmi_diffusion:DiffusionObjective", "denoising under guides"
         ),
         "paired": Entry("chiasm.training.paired:PairedObjective", "L1 on pairs, with --sources"),
+        "cyclegan": Entry(
+            "chiasm.training.cyclegan:CycleGANObjective", "cycle consistency; reads --sources"
+        ),
+        "stylegan": Entry(
+            "chiasm.training.stylegan:StyleGANObjective", "a generator of the target alone"
+        ),
         "segmenter": Entry("chiasm.training.segmenter:SegmenterObjective", "Dice + cross-entropy"),
         "contrast-agnostic": Entry(
             "chiasm.training.contrast_agnostic:ContrastAgnosticObjective",

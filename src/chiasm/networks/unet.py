@@ -9,7 +9,7 @@ from monai.networks.nets import BasicUNet, DiffusionModelUNet
 from torch import Tensor, nn
 
 # Channels last in memory: a training step on the CPU takes a quarter less time.
-_MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
+MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class _OneStep(nn.Module):
@@ -43,7 +43,7 @@ def unet(spatial_dims: int, in_channels: int, out_channels: int, **arguments: An
     """`monai.networks.nets.BasicUNet`, for one-step translation and segmentation."""
     network = BasicUNet(spatial_dims, in_channels, out_channels, **arguments)
     # torch documents this argument, but its types leave it out.
-    network = network.to(memory_format=_MEMORY_FORMATS[spatial_dims])  # type: ignore[call-overload]
+    network = network.to(memory_format=MEMORY_FORMATS[spatial_dims])  # type: ignore[call-overload]
     return _OneStep(network)
 
 

@@ -28,7 +28,6 @@ from chiasm.progress import Advance, progress
 from chiasm.registry import OBJECTIVES
 from chiasm.training.card import card
 from chiasm.training.data import Batches, Samples, Subject, find_subjects, split
-from chiasm.training.module import TrainingModule
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
 from chiasm.training.sources import UnpairedSamples, check_sources, find_paired, split_unpaired
@@ -142,10 +141,13 @@ def train(
     unit = IntensityMap(low=0, high=1, units="", background=0)
     draft = _config(settings, kind, labels, unit, [], {})
     module = models.build(draft)
+    objective = kind(settings, module)
     values = tuple(label.value for label in draft.labels)
     multiple = module.divisible_by
     samples = gather(train_subjects, settings, divisible_by=multiple, values=values)
     held_out = gather(validation_subjects, settings, divisible_by=multiple, values=values)
+
+    objective.begin(samples.batch(1, (settings.seed, 0), None))
 
     output.mkdir(parents=True, exist_ok=True)
     written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -156,13 +158,13 @@ def train(
     with progress(f"train {settings.method}", settings.iterations, before) as advance:
         shown = _Progress(advance)
         trainer = _trainer(settings, output, where, shown)
-        training = TrainingModule(kind(settings, module))
         batches = Batches(samples, settings, start=lambda: trainer.global_step)
         held: Any = [
             held_out.batch(settings.batch, (settings.seed, 2**31 + k), None)
             for k in range(_VALIDATION_BATCHES)
         ]
         judged = DataLoader(held, batch_size=None)
+        training = objective.runner(objective)
         try:
             if state is None or before < settings.iterations:
                 trainer.fit(
@@ -194,7 +196,9 @@ def train(
         "device": str(where),
         "torch": torch.__version__,
     }
-    config = _config(settings, kind, labels, _mean_map(samples.maps), samples.quantiles, facts)
+    config = _config(
+        objective.settings, kind, labels, _mean_map(samples.maps), samples.quantiles, facts
+    )
     if config.guides:  # with all their settings, and the networks that they named
         config = config.model_copy(update={"guides": module.guides.record()})
     models.save(output, config, module, card(config, output.name))
@@ -309,6 +313,7 @@ def _config(
         guides=settings.guides if translator else [],
         calibration=settings.calibration if translator else None,
         diffusion=settings.diffusion if settings.diffusion and translator else None,
+        inversion=settings.inversion if settings.inversion and translator else None,
         intensity=intensity if translator else None,
         quantiles=np.mean(quantiles, axis=0).round(4).tolist() if quantiles and translator else [],
         labels=labels,

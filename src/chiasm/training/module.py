@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from chiasm.training.data import Batch
-from chiasm.training.objective import Objective
+
+if TYPE_CHECKING:
+    from chiasm.training.objective import Objective
 
 
 class TrainingModule(LightningModule):
@@ -21,14 +23,18 @@ class TrainingModule(LightningModule):
         self.module = objective.module
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = self.objective.loss(batch, self._generator(1, self.global_step))
+        return self._logged(self.objective.loss(batch, self._generator(1, self.global_step)))
+
+    def _logged(self, loss: Tensor) -> Tensor:
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at iteration {self.global_step}")
         self.log("loss", loss)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self.log("validation_loss", self.objective.loss(batch, self._generator(2, index)))
+        self.log(
+            "validation_loss", self.objective.validation_loss(batch, self._generator(2, index))
+        )
 
     def _generator(self, stream: int, index: int) -> torch.Generator:
         seed = (self.objective.settings.seed * 3 + stream) << 32 | index
@@ -37,11 +43,15 @@ class TrainingModule(LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         return batch.to(device)
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained, and where its settings differ from the run's."""
+        trained = [weight for weight in self.module.parameters() if weight.requires_grad]
+        return [{"params": trained}]
+
     def configure_optimizers(self) -> Any:
         chosen = self.objective.settings
-        trained = [weight for weight in self.module.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(
-            trained, lr=chosen.learning_rate, weight_decay=chosen.weight_decay
+            self.parameter_groups(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay
         )
         warmup = min(chosen.warmup, chosen.iterations // 10 + 1)
         schedule = torch.optim.lr_scheduler.SequentialLR(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chiasm.guides.randomise import ContrastSettings, Randomised, randomise_contrast
 from chiasm.training.data import Batch
+from chiasm.training.module import TrainingModule
 from chiasm.training.settings import TrainingSettings
 
 
@@ -19,7 +20,8 @@ class Objective(ABC):
     ``kind`` is what comes of it, ``defaults`` what it sets where the user says nothing,
     ``with_labels`` whether it reads label maps, ``with_source`` whether it reads images of the
     settings' sources, of the same subjects or of others; ``any_contrast`` whether a segmenter
-    learns to know every modality; ``method`` what runs the finished model.
+    learns to know every modality; ``method`` what runs the finished model, ``runner`` the
+    Lightning module that trains it.
     """
 
     kind: ClassVar[Literal["translator", "segmenter"]]
@@ -28,15 +30,23 @@ class Objective(ABC):
     with_labels: ClassVar[bool] = False
     any_contrast: ClassVar[bool] = False
     with_source: ClassVar[Literal["none", "unpaired", "paired"]] = "none"
+    runner: ClassVar[type[TrainingModule]] = TrainingModule
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:
         self.settings = settings
         self.module = module
         self.contrast = ContrastSettings.model_validate(settings.contrast)
 
+    def begin(self, batch: Batch) -> None:  # noqa: B027
+        """Called once before the first iteration, with training images as they are read."""
+
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """A scalar to be minimised; every random draw from ``generator`` (on the CPU)."""
+
+    def validation_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """A scalar that tells how good the module is; no gradient is asked for."""
+        return self.loss(batch, generator)
 
     def weigh(self, error: Tensor, mask: Tensor) -> Tensor:
         """Mean error, voxels of the head with weight 1, the others with the settings' weight."""

@@ -33,6 +33,34 @@ class Augmentation(BaseModel):
     scale: float = Field(default=0.1, ge=0, lt=1)
 
 
+class AdversarialSettings(BaseModel):
+    """What methods that train against critics are told besides.
+
+    Parameters
+    ----------
+    critic : dict
+        Arguments of `monai.networks.nets.PatchDiscriminator`, over the method's own.
+    critic_rate : float
+        The critics' learning rate, as a multiple of the run's.
+    r1, r1_every : float, int
+        Weight γ of the gradient penalty, and every how many iterations on average (stylegan).
+    cycle, identity : float
+        Weights of these losses, as shares of the adversarial one's (cyclegan).
+    pool : int
+        Generated images that each critic is shown again (cyclegan).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    critic: dict[str, Any] = {}
+    critic_rate: float = Field(default=1.0, gt=0)
+    r1: float = Field(default=1.0, ge=0)
+    r1_every: int = Field(default=16, ge=1)
+    cycle: float = Field(default=10.0, ge=0)
+    identity: float = Field(default=5.0, ge=0)
+    pool: int = Field(default=50, ge=1)
+
+
 class TrainingSettings(BaseModel):
     """A training run.
 
@@ -45,11 +73,12 @@ class TrainingSettings(BaseModel):
     sources : list of str
         Other modalities that are read, for the methods that learn from them; each training sample
         draws one.
-    grid, context, network, guides, calibration, diffusion, contrast
+    grid, context, network, guides, calibration, diffusion, inversion, contrast
         Of the model; see the classes of these names.
     planes : list of {"axial", "coronal", "sagittal"}
         Whose slices are trained on, each at the grid's in-plane spacing; empty for the grid's own.
     augmentation : Augmentation
+    adversarial : AdversarialSettings
     iterations, batch, learning_rate, weight_decay, warmup, clip
         Of AdamW under a warm-up and a cosine.
     ema : float
@@ -89,8 +118,10 @@ class TrainingSettings(BaseModel):
     guides: list[dict[str, Any]] = []
     calibration: dict[str, Any] | None = None
     diffusion: dict[str, Any] = {}
+    inversion: dict[str, Any] = {}
     contrast: dict[str, Any] = {}
     augmentation: Augmentation = Augmentation()
+    adversarial: AdversarialSettings = AdversarialSettings()
     iterations: int = Field(default=4000, ge=1)
     batch: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -190,11 +221,13 @@ def _check_parts(chosen: TrainingSettings) -> None:
     from chiasm.guides.calibration import CalibrationSettings
     from chiasm.guides.randomise import ContrastSettings
     from chiasm.networks import NetworkSettings
+    from chiasm.translators.inversion import InversionSettings
 
     _validated(NetworkSettings, chosen.network, "network")
     _validated(ContrastSettings, chosen.contrast, "contrast")
     if chosen.calibration is not None:
         _validated(CalibrationSettings, chosen.calibration, "calibration")
+    _validated(InversionSettings, chosen.inversion, "inversion")
     diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")
     diffusion.schedule.scheduler(diffusion.scheduler, diffusion.parameterisation)
     for guide in chosen.guides:
