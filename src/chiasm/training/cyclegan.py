@@ -40,12 +40,14 @@ class CycleGANObjective(AdversarialObjective):
             problem = "cannot be translated back: a translation has no neighbours"
             raise UsageError(explain("context", context.kind, problem, "2d or 3d"))
         network = NetworkSettings.model_validate(settings.network)
-        self.helpers["back"] = network.build(context.spatial_dims, 1, 1)
+        self.back: Any = network.build(context.spatial_dims, 1, 1)
+        self.helpers["back"] = self.back
         for side in ("target", "source"):
             self.critics[side] = self.critic(channels=32, num_layers_d=3, norm="instance")
-        self.pools = self.helpers["pools"] = nn.ModuleDict(
+        self.pools: Any = nn.ModuleDict(
             {side: ImagePool(settings.adversarial.pool) for side in self.critics}
         )
+        self.helpers["pools"] = self.pools
         self.least_squares = PatchAdversarialLoss(
             criterion="least_squares", no_activation_leastsq=True
         )
@@ -60,7 +62,7 @@ class CycleGANObjective(AdversarialObjective):
             for side, image in made.items():
                 maker = maker + self._judged(side, image, True, False)
         critical = maker.new_zeros(())
-        for side, real in {"target": batch.image, "source": batch.source}.items():
+        for side, real in {"target": batch.image, "source": _source(batch)[0]}.items():
             shown = self.pools[side].draw(made[side], generator)
             both = self._judged(side, real, True, True) + self._judged(side, shown, False, True)
             critical = critical + both / 2
@@ -76,27 +78,34 @@ class CycleGANObjective(AdversarialObjective):
 
     def _made(self, batch: Batch) -> dict[str, Tensor]:
         return {
-            "target": self._translated(self.module, batch.source, batch.source_mask),
-            "source": self._translated(self.helpers["back"], batch.image, batch.mask),
+            "target": self._translated(self.module, _source(batch)[0], _source(batch)[1]),
+            "source": self._translated(self.back, batch.image, batch.mask),
         }
 
     def _translated(self, network: Any, image: Tensor, mask: Tensor) -> Tensor:
         return network(image).float() * mask
 
     def _cycle(self, batch: Batch, made: dict[str, Tensor]) -> Tensor:
-        source = self.helpers["back"](made["target"]).float()
+        source = self.back(made["target"]).float()
         target = self.module(made["source"]).float()
         return self._compared(batch, source, target)
 
     def _identity(self, batch: Batch) -> Tensor:
         """A generator that is given what it makes should leave it alone."""
-        source = self.helpers["back"](batch.source).float()
+        source = self.back(_source(batch)[0]).float()
         return self._compared(batch, source, self.module(batch.image).float())
 
     def _compared(self, batch: Batch, source: Tensor, target: Tensor) -> Tensor:
-        off_source = self.weigh((source - batch.source).abs(), batch.source_mask)
+        off_source = self.weigh((source - _source(batch)[0]).abs(), _source(batch)[1])
         return off_source + self.weigh((target - batch.image).abs(), batch.mask)
 
     def _judged(self, side: str, image: Tensor, real: bool, by_critic: bool) -> Tensor:
         scores = self.critics[side](image)[-1].float()
         return self.least_squares(scores, target_is_real=real, for_discriminator=by_critic)
+
+
+def _source(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The batch's source images and their heads; `with_source` says that it has them."""
+    assert batch.source is not None
+    assert batch.source_mask is not None
+    return batch.source, batch.source_mask
