@@ -143,8 +143,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        parts = vars(self).items()
-        return Batch(**{key: None if one is None else one.to(device) for key, one in parts})
+        optional = (self.labels, self.source, self.source_mask)
+        moved = (None if one is None else one.to(device) for one in optional)
+        return Batch(self.image.to(device), self.mask.to(device), *moved)
 
 
 class Samples:
