@@ -90,13 +90,16 @@ def result(source, **settings):
 
 def test_agreement_rises_with_strength_and_with_steps():
     source = scene()
-    strengths = [0, 0.02, 0.1, 0.4]
+    strengths = [0, 0.02, 0.1]
     scores = torch.stack(
         [agreement(source, decode(result(source, strength=one))) for one in strengths]
     )
     assert (scores.diff(dim=0) > 0.01).all()
-    finer = agreement(source, decode(result(source, strength=0.4, steps=4)))
-    assert (finer > scores[-1]).all()
+    # A large change in one step overshoots; in several it does not.
+    coarse, fine = (
+        agreement(source, decode(result(source, strength=0.4, steps=steps))) for steps in (1, 4)
+    )
+    assert (fine > coarse).all()
 
 
 def test_no_strength_is_the_plain_sampler():
