@@ -180,9 +180,9 @@ class Samples:
         populations: list[np.ndarray] = []
         images, masks, labels = [], [], []
         sources, source_masks = [], []
-        each = list(product(subjects, settings.grids))
-        with progress("read", len(each)) as advance:
-            for subject, grid in each:
+        scans = list(product(subjects, settings.grids))
+        with progress("read", len(scans)) as advance:
+            for subject, grid in scans:
                 volume = files.read(subject.image, modality=subject.modality)
                 prepared = prepare(volume, grid, settings.context, divisible_by=divisible_by)
                 self.maps.append(prepared.intensity)
