@@ -182,9 +182,9 @@ class Samples:
         populations: list[np.ndarray] = []
         images, masks, labels = [], [], []
         sources, source_masks = [], []
-        cuts = list(product(subjects, settings.grids))
-        with progress("read", len(cuts)) as advance:
-            for subject, grid in cuts:
+        scans = list(product(subjects, settings.grids))
+        with progress("read", len(scans)) as advance:
+            for subject, grid in scans:
                 volume = files.read(subject.image, modality=subject.modality)
                 prepared = prepare(volume, grid, settings.context, divisible_by=divisible_by)
                 self.maps.append(prepared.intensity)
