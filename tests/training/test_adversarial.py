@@ -114,7 +114,7 @@ def test_losses_of_cyclegan_with_networks_that_are_known():
     """G doubles, F adds 0.1, on images of 1: both ways round 1 off, and so forth."""
     one = objective("cyclegan", "adversarial.cycle=10", "adversarial.identity=5")
     one.module = lambda x: 2 * x
-    one.helpers = {"back": lambda x: x + 0.1}
+    one.back = lambda x: x + 0.1
     for side, score in (("target", 0.2), ("source", 0.7)):
         one.critics[side] = Constant(score)
     ones = torch.ones(2, 1, 32, 32)
