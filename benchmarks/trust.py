@@ -27,6 +27,10 @@ from scipy.stats import pearsonr, spearmanr
 
 from chiasm import api, files
 from chiasm.evaluation import image_scores, lesion_scores, translatability, uncertainty
+from chiasm.evaluation.cases import Case
+from chiasm.evaluation.judge import judge
+from chiasm.evaluation.methods import Method
+from chiasm.evaluation.slices import take
 from chiasm.head import head_mask
 from chiasm.intensity import on_unit_range, policy_for
 from chiasm.phantom import Settings, subject
@@ -34,9 +38,8 @@ from chiasm.phantom.dataset import subject_seed
 from chiasm.segmenters import Segmenter
 from chiasm.translators import Translator
 from chiasm.volume import LabelVolume
-from harness import Case, judge, save, show
+from harness import save, show
 from phantom import cases as phantom_cases
-from phantom import slices
 from real import cases as real_cases
 
 WRONG = 0.1  # of the range [0, 1]
@@ -84,7 +87,7 @@ def judge_translatability(
 ) -> dict[str, Any]:
     """The score, and the Dice that it is meant to predict."""
     found = translatability(case.source, translator, case.mask)
-    row = judge(case, "regression", lambda v, m: translator.translate(v, m).volume, segmenter)
+    row = judge(case, Method("regression", translator), segmenter).row
     return row | found.model_dump() | {"warning": found.warning}
 
 
@@ -92,30 +95,34 @@ def judge_lesions(case: Case, method: str, translator: Translator) -> dict[str, 
     """Lesions are label 4 of the truth, white matter label 3."""
     image = translator.translate(case.source, case.mask).volume
     made, real = (on_unit_range(x, case.mask) for x in (image, case.real))
-    scores = lesion_scores(made, real, case.truth.array == 4, case.truth.array == 3)
+    labels = case.reference.array
+    scores = lesion_scores(made, real, labels == 4, labels == 3)
     row = {"pair": case.pair, "method": method, "subject": case.subject}
     return row | json.loads(scores.model_dump_json())
 
 
 def lesion_phantoms(
-    count: int, seed: int, sources: Sequence[str], target: str, shown: int, spacing: float
+    chosen: argparse.Namespace, sources: Sequence[str], target: str, segmenter: Segmenter
 ) -> Iterator[Case]:
     """Digital brains with lesions: the adjacent slices that hold most of them."""
-    settings = Settings(modalities=(target, *sources), spacing=spacing, lesions=True)
-    for number in range(1, count + 1):
-        one = subject(subject_seed(seed, number), settings)
+    settings = Settings(modalities=(target, *sources), spacing=chosen.spacing, lesions=True)
+    for number in range(1, chosen.sampled + 1):
+        one = subject(subject_seed(chosen.seed, number), settings)
         mask = head_mask(one.volumes[target])
-        which = fullest(one.labels.array == 4, shown)
+        which = fullest(one.labels.array == 4, chosen.slices)
+        mask = mask[:, :, which]
+        truth, real = (take(image, 2, which) for image in (one.labels, one.volumes[target]))
+        ceiling = segmenter.segment(real, mask).labels
         for source in sources:
-            images = (one.volumes[source], one.volumes[target], one.labels)
-            cut = [slices(image, which) for image in images]
-            yield Case(f"{number:02d}", *cut, mask[:, :, which])
+            image = take(one.volumes[source], 2, which)
+            yield Case(f"{number:02d}", image, real, mask, ceiling, truth)
 
 
-def fullest(mask: np.ndarray, shown: int) -> np.ndarray:
+def fullest(mask: np.ndarray, shown: int) -> range:
     """Indices of the adjacent slices that hold most of a mask."""
     sums = np.convolve(mask.sum(axis=(0, 1)), np.ones(shown), mode="valid")
-    return int(sums.argmax()) + np.arange(shown)
+    first = int(sums.argmax())
+    return range(first, first + shown)
 
 
 def lesion_patient(data: Path, segmenter: Segmenter, shown: int) -> Iterator[Case]:
@@ -129,13 +136,13 @@ def lesion_patient(data: Path, segmenter: Segmenter, shown: int) -> Iterator[Cas
     mask = head_mask(real)
     which = fullest(lesion & mask, shown)
     inside = mask[:, :, which]
-    target = slices(real, which)
-    truth = segmenter.segment(target, inside).labels
-    array = np.where(lesion[:, :, which] & inside, 4, truth.array)
-    labels = LabelVolume(array, truth.affine)
+    target = take(real, 2, which)
+    own = segmenter.segment(target, inside).labels
+    array = np.where(lesion[:, :, which] & inside, 4, own.array)
+    labels = LabelVolume(array, own.affine)
     for name in ("T2", "FLAIR"):
         source = files.read(folder / f"{name}.nii.gz", modality=name)
-        yield Case("open_ms patient07", slices(source, which), target, labels, inside)
+        yield Case("open_ms patient07", take(source, 2, which), target, inside, own, labels)
 
 
 def thinned(case: Case, shown: int) -> Case:
@@ -145,9 +152,11 @@ def thinned(case: Case, shown: int) -> Case:
         return case
     first, last = np.quantile(inside, [0.15, 0.85])
     step = max(1, int((last - first) / max(shown - 1, 1)))
-    which = int(first) + step * np.arange(shown)
-    cut = [slices(image, which) for image in (case.source, case.real, case.truth)]
-    return Case(case.subject, *cut, case.mask[:, :, which])
+    which = range(int(first), int(first) + step * shown, step)
+    source, real, labels = (
+        take(image, 2, which) for image in (case.source, case.real, case.real_labels)
+    )
+    return Case(case.subject, source, real, case.mask[:, :, which], labels, adjacent=False)
 
 
 def means(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -212,15 +221,13 @@ def main() -> None:
     target = regression.model.config.target
     segmenter = api.load_segmenter(chosen.segmenter)
     unseen = ["PDw", "T2w", "FLAIR"]
-    drawn = (chosen.slices, chosen.spacing)
 
     sampled, scored, scored_real, lesioned = [], [], [], []
-    phantoms = phantom_cases(chosen.subjects, chosen.seed, [target, *unseen], target, *drawn)
-    for case in phantoms:
+    for case in phantom_cases(chosen, [target, *unseen], target, segmenter):
         scored.append(judge_translatability(case, regression, segmenter))
         if case.source.modality != target and int(case.subject) <= chosen.sampled:
             sampled += [judge_samples(case, n, single[n], several[n]) for n in models]
-    for case in lesion_phantoms(chosen.sampled, chosen.seed, unseen, target, *drawn):
+    for case in lesion_phantoms(chosen, unseen, target, segmenter):
         lesioned += [judge_lesions(case, name, one) for name, one in single.items()]
     if chosen.data:
         for case in real_cases(chosen.data, segmenter):
