@@ -13,7 +13,7 @@ from command_samples import brain, files_below, load, save_nifti
 from chiasm import registry
 from chiasm.modality import SUFFIXES
 
-COMMANDS = ("translate", "segment", "run", "evaluate", "phantom", "train", "info")
+COMMANDS = ("translate", "segment", "run", "evaluate", "compare", "phantom", "train", "info")
 
 
 @pytest.fixture
