@@ -1,4 +1,4 @@
-"""Translators on digital brains of unseen seeds: PD→T1 and T2→T1, beside the real T1.
+"""Translators on digital brains of unseen seeds: PD, T2 and FLAIR → T1, beside the real T1.
 
     python benchmarks/phantom.py [--subjects 10] [--slices 10] [--model NAME=FOLDER]
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=10)
     parser.add_argument("--seed", type=int, default=90000)
     parser.add_argument("--spacing", type=float, default=2.0)
-    parser.add_argument("--sources", default="PD,T2")
+    parser.add_argument("--sources", default="PD,T2,FLAIR")
     add_methods(parser, save="phantom")
     chosen = parser.parse_args()
 
