@@ -15,6 +15,9 @@ from chiasm.training.data import Batch
 from chiasm.training.pool import ImagePool
 from chiasm.training.settings import TrainingSettings
 
+# Real images and their heads, by the side that they are of: "target" or "source".
+_Sides = dict[str, tuple[Tensor, Tensor]]
+
 
 class CycleGANObjective(AdversarialObjective):
     """There and back must be the identity, and images of either side must fool its critic.
@@ -43,60 +46,73 @@ class CycleGANObjective(AdversarialObjective):
         self.helpers["back"] = network.build(context.spatial_dims, 1, 1)
         for side in ("target", "source"):
             self.critics[side] = self.critic(channels=32, num_layers_d=3, norm="instance")
-        self.pools = self.helpers["pools"] = nn.ModuleDict(
-            {side: ImagePool(settings.adversarial.pool) for side in self.critics}
-        )
+        self.pools = {side: ImagePool(settings.adversarial.pool) for side in self.critics}
+        self.helpers["pools"] = nn.ModuleDict(self.pools)
         self.least_squares = PatchAdversarialLoss(
             criterion="least_squares", no_activation_leastsq=True
         )
 
     def losses(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = self.settings.adversarial
-        made = self._made(batch)
-        maker = chosen.cycle * self._cycle(batch, made)
+        chosen, real = self.settings.adversarial, _sides(batch)
+        made = self._made(real)
+        maker = chosen.cycle * self._cycle(real, made)
         if chosen.identity:
-            maker = maker + chosen.identity * self._identity(batch)
+            maker = maker + chosen.identity * self._identity(real)
         with frozen(self.critics):
             for side, image in made.items():
                 maker = maker + self._judged(side, image, True, False)
         critical = maker.new_zeros(())
-        for side, real in {"target": batch.image, "source": batch.source}.items():
+        for side, (image, _) in real.items():
             shown = self.pools[side].draw(made[side], generator)
-            both = self._judged(side, real, True, True) + self._judged(side, shown, False, True)
+            both = self._judged(side, image, True, True) + self._judged(side, shown, False, True)
             critical = critical + both / 2
         return maker, critical
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """What there and back changes, mean absolute error, both sides together."""
-        return self._cycle(batch, self._made(batch))
+        real = _sides(batch)
+        return self._cycle(real, self._made(real))
 
     def stepped(self) -> None:
         for pool in self.pools.values():
             pool.commit()
 
-    def _made(self, batch: Batch) -> dict[str, Tensor]:
+    def _to(self, side: str, image: Tensor) -> Tensor:
+        network = self.module if side == "target" else self.helpers["back"]
+        return network(image).float()
+
+    def _made(self, real: _Sides) -> dict[str, Tensor]:
+        """Translations, by the side that they are to look like."""
+        (target, target_mask), (source, source_mask) = real["target"], real["source"]
         return {
-            "target": self._translated(self.module, batch.source, batch.source_mask),
-            "source": self._translated(self.helpers["back"], batch.image, batch.mask),
+            "target": self._to("target", source) * source_mask,
+            "source": self._to("source", target) * target_mask,
         }
 
-    def _translated(self, network: Any, image: Tensor, mask: Tensor) -> Tensor:
-        return network(image).float() * mask
+    def _cycle(self, real: _Sides, made: dict[str, Tensor]) -> Tensor:
+        back = {"target": made["source"], "source": made["target"]}
+        return self._off(real, {side: self._to(side, image) for side, image in back.items()})
 
-    def _cycle(self, batch: Batch, made: dict[str, Tensor]) -> Tensor:
-        source = self.helpers["back"](made["target"]).float()
-        target = self.module(made["source"]).float()
-        return self._compared(batch, source, target)
+    def _identity(self, real: _Sides) -> Tensor:
+        """A network that is given what it makes should leave it alone."""
+        return self._off(real, {side: self._to(side, image) for side, (image, _) in real.items()})
 
-    def _identity(self, batch: Batch) -> Tensor:
-        """A generator that is given what it makes should leave it alone."""
-        source = self.helpers["back"](batch.source).float()
-        return self._compared(batch, source, self.module(batch.image).float())
-
-    def _compared(self, batch: Batch, source: Tensor, target: Tensor) -> Tensor:
-        off_source = self.weigh((source - batch.source).abs(), batch.source_mask)
-        return off_source + self.weigh((target - batch.image).abs(), batch.mask)
+    def _off(self, real: _Sides, images: dict[str, Tensor]) -> Tensor:
+        """Mean absolute error from the real images, both sides together."""
+        target, source = (
+            self.weigh((images[side] - image).abs(), mask) for side, (image, mask) in real.items()
+        )
+        return target + source
 
     def _judged(self, side: str, image: Tensor, real: bool, by_critic: bool) -> Tensor:
         scores = self.critics[side](image)[-1].float()
         return self.least_squares(scores, target_is_real=real, for_discriminator=by_critic)
+
+
+def _sides(batch: Batch) -> _Sides:
+    assert batch.source is not None  # this method is trained with sources
+    assert batch.source_mask is not None
+    return {
+        "target": (batch.image, batch.mask),
+        "source": (batch.source, batch.source_mask),
+    }
