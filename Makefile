@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PHANTOMS := data/phantoms
 
-.PHONY: install demo test lint models benchmarks gpu clean
+.PHONY: install demo test lint models baselines benchmarks gpu clean
 
 install: $(VENV)/.installed
 
@@ -38,14 +38,35 @@ models: $(PHANTOMS)/participants.tsv
 	$(BIN)/chiasm train -i $(PHANTOMS) -o $(RUNS)/brain-t1 --target T1 --method regression --config $(RECIPES)/brain-t1.yaml $(TRAIN)
 	$(BIN)/chiasm train -i $(PHANTOMS) -o $(RUNS)/brain-t1-lmi --target T1 --method lmi-diffusion --config $(RECIPES)/brain-t1-lmi.yaml $(TRAIN)
 
-# For comparison, not shipped: the same diffusion under the published operator.
-PUBLISHED := $(RUNS)/brain-t1-lmi-published
+# For comparison, not shipped: what else learns from the same subjects. Those that read source images
+# need brains of all modalities.
+PAIRS := data/phantoms-all
+SOURCES := PD,T2,FLAIR
+UNSEEN := data/unseen
 
-$(PUBLISHED)/model.safetensors: | $(PHANTOMS)/participants.tsv
-	$(BIN)/chiasm train -i $(PHANTOMS) -o $(PUBLISHED) --target T1 --method lmi-diffusion --config $(RECIPES)/brain-t1-lmi-published.yaml $(TRAIN)
+$(PAIRS)/participants.tsv: | install
+	$(BIN)/chiasm phantom -o $(PAIRS) --subjects 48 --seed 1 --spacing 2
 
-benchmarks: $(PUBLISHED)/model.safetensors
-	$(BIN)/python benchmarks/phantom.py --model "lmi-diffusion published=$(PUBLISHED)"
+$(UNSEEN)/participants.tsv: | install
+	$(BIN)/chiasm phantom -o $(UNSEEN) --subjects 20 --seed 90000 --spacing 1
+
+$(RUNS)/brain-t1-%/model.safetensors: $(PAIRS)/participants.tsv
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --target T1 --config $(RECIPES)/brain-t1-$*.yaml $(METHOD) $(TRAIN)
+
+$(RUNS)/brain-t1-lmi-published/model.safetensors: METHOD := --method lmi-diffusion
+$(RUNS)/brain-t1-any-contrast/model.safetensors: METHOD := --method contrast-agnostic
+$(RUNS)/brain-t1-joint/model.safetensors: METHOD := --method joint-segmenter
+$(RUNS)/brain-t1-paired/model.safetensors: METHOD := --method paired --sources $(SOURCES)
+$(RUNS)/brain-t1-cyclegan/model.safetensors: METHOD := --method cyclegan --sources $(SOURCES)
+$(RUNS)/brain-t1-stylegan/model.safetensors: METHOD := --method stylegan
+
+BASELINES := $(foreach name,lmi-published any-contrast joint paired cyclegan stylegan,$(RUNS)/brain-t1-$(name))
+
+baselines: $(BASELINES:=/model.safetensors)
+
+benchmarks: baselines $(UNSEEN)/participants.tsv
+	$(BIN)/python benchmarks/phantom.py --model "lmi-diffusion published=$(RUNS)/brain-t1-lmi-published"
+	$(BIN)/python benchmarks/fidelity.py --data $(UNSEEN) --model any-contrast=$(RUNS)/brain-t1-any-contrast --model paired=$(RUNS)/brain-t1-paired --model cyclegan=$(RUNS)/brain-t1-cyclegan --model stylegan=$(RUNS)/brain-t1-stylegan
 
 # What only a GPU can show, in one call: the LMI operator against the CPU, then the shipped recipes.
 gpu:

@@ -9,55 +9,52 @@ Every method is judged by the shipped T1 segmenter on the same axial slices of t
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from chiasm import api
+from chiasm.evaluation.cases import Case
+from chiasm.evaluation.judge import real_name
+from chiasm.evaluation.slices import take
+from chiasm.evaluation.summary import summarise
 from chiasm.head import head_mask
 from chiasm.modality import modality_name
 from chiasm.phantom import Settings, subject
 from chiasm.phantom.dataset import subject_seed
 from chiasm.progress import progress
-from chiasm.volume import LabelVolume, Volume
-from harness import Case, add_methods, judge, methods, save, show, summarise
+from chiasm.segmenters import Segmenter
+from harness import add_methods, judge_all, methods, save, show
 
 COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
 COLUMNS += ("seconds_per_slice",)
 
 
-def slices(image: Any, which: np.ndarray) -> Any:
-    """Evenly spaced slices of an image as a volume of its own."""
-    affine = np.array(image.affine)
-    step = int(which[1] - which[0]) if len(which) > 1 else 1
-    affine[:3, 3] += affine[:3, 2] * which[0]
-    affine[:3, 2] *= step
-    array = np.ascontiguousarray(image.array[:, :, which])
-    if isinstance(image, LabelVolume):
-        return LabelVolume(array, affine, image.labels)
-    return Volume(array, affine, image.units, image.modality)
-
-
-def cases(count: int, seed: int, sources: list[str], target: str, shown: int, spacing: float):
+def cases(
+    chosen: argparse.Namespace, sources: list[str], target: str, segmenter: Segmenter
+) -> Iterator[Case]:
     """The cases of all subjects; slices span the middle 70 % of the brain."""
-    settings = Settings(modalities=(target, *sources), spacing=spacing)
-    with progress("phantoms", count) as advance:
-        for number in range(1, count + 1):
-            one = subject(subject_seed(seed, number), settings)
+    settings = Settings(modalities=(target, *sources), spacing=chosen.spacing)
+    with progress("phantoms", chosen.subjects) as advance:
+        for number in range(1, chosen.subjects + 1):
+            one = subject(subject_seed(chosen.seed, number), settings)
             mask = head_mask(one.volumes[target])
             inside = np.flatnonzero(mask.any(axis=(0, 1)))
             first, last = np.quantile(inside, [0.15, 0.85])
-            step = max(1, round((last - first) / max(shown - 1, 1)))
-            which = int(first) + step * np.arange(shown)
-            truth, real = slices(one.labels, which), slices(one.volumes[target], which)
+            step = max(1, round((last - first) / max(chosen.slices - 1, 1)))
+            which = range(int(first), int(first) + step * chosen.slices, step)
+            mask = mask[:, :, which]
+            truth, real = (take(image, 2, which) for image in (one.labels, one.volumes[target]))
+            ceiling = segmenter.segment(real, mask).labels
             for source in sources:
                 facts = {
                     key: float(value)
                     for key, value in one.parameters[source].items()
                     if key.startswith("cnr_")
                 }
-                image = slices(one.volumes[source], which)
-                yield Case(f"{number:02d}", image, real, truth, mask[:, :, which], facts)
+                image = take(one.volumes[source], 2, which)
+                name = f"{number:02d}"
+                yield Case(name, image, real, mask, ceiling, truth, adjacent=step == 1, facts=facts)
             advance(1)
 
 
@@ -71,19 +68,15 @@ def main() -> None:
     add_methods(parser, save="phantom")
     chosen = parser.parse_args()
 
-    translators = methods(chosen, edit_levels=(0.25, 0.5, 0.75))
+    compared = methods(chosen, edit_levels=(0.25, 0.5, 0.75))
     segmenter = api.load_segmenter(chosen.segmenter)
-    target = translators["none"].model.config.target
+    target = segmenter.model.config.target
     sources = [modality_name(name) for name in chosen.sources.split(",")]
 
     rows = []
-    for case in cases(chosen.subjects, chosen.seed, sources, target, chosen.slices, chosen.spacing):
-        for name, translator in translators.items():
-            rows.append(
-                judge(case, name, lambda v, m, t=translator: t.translate(v, m).volume, segmenter)
-            )
-        rows.append(judge(case, f"real {target}", None, segmenter))
-    lines = summarise(rows, ceiling=f"real {target}", floor="none")
+    for case in cases(chosen, sources, target, segmenter):
+        rows += judge_all(case, compared, segmenter)
+    lines = summarise(rows, ceiling=real_name(target))
     show("Digital brains of unseen seeds", lines, COLUMNS)
     save(chosen.save, vars(chosen), lines, rows)
 

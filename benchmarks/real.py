@@ -17,10 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from chiasm import api, files
+from chiasm.evaluation.cases import Case
+from chiasm.evaluation.judge import real_name
+from chiasm.evaluation.summary import summarise
 from chiasm.head import head_mask
 from chiasm.segmenters import Segmenter
-from chiasm.volume import LabelVolume, Volume
-from harness import Case, add_methods, judge, methods, save, show, summarise
+from chiasm.translators import Translator
+from chiasm.volume import Volume
+from harness import add_methods, judge_all, methods, save, show
 
 COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
 COLUMNS += ("seconds_per_slice",)
@@ -73,8 +77,7 @@ def sets(data: Path) -> Iterator[tuple[str, Volume, Volume, np.ndarray]]:
 def cases(data: Path, segmenter: Segmenter) -> Iterator[Case]:
     """The same as cases whose reference is the segmentation of the real T1."""
     for subject, source, real, mask in sets(data):
-        truth: LabelVolume = segmenter.segment(real, mask).labels
-        yield Case(subject, source, real, truth, mask)
+        yield Case(subject, source, real, mask, segmenter.segment(real, mask).labels)
 
 
 def main() -> None:
@@ -84,21 +87,19 @@ def main() -> None:
     add_methods(parser, save="real")
     chosen = parser.parse_args()
 
-    translators = methods(chosen, edit_levels=(0.5,))
+    compared = methods(chosen, edit_levels=(0.5,))
     segmenter = api.load_segmenter(chosen.segmenter)
+    ceiling = real_name(segmenter.model.config.target)
 
     rows, lines = [], []
     for case in cases(chosen.data, segmenter):
-        own = [
-            judge(case, name, lambda v, m, t=translator: t.translate(v, m).volume, segmenter)
-            for name, translator in translators.items()
-        ]
-        own.append(judge(case, "real T1w", None, segmenter))
+        own = judge_all(case, compared, segmenter)
         rows += own
-        for line in summarise(own, ceiling="real T1w", floor="none"):
+        for line in summarise(own, ceiling=ceiling):
             lines.append(line | {"pair": f"{case.subject}, {case.pair}"})
         if chosen.pictures:
-            picture(case, translators["regression"], segmenter, chosen.pictures)
+            shown = next(one.model for one in compared if one.name == "regression")
+            picture(case, shown, segmenter, chosen.pictures)
     show("Real scans: agreement with the real T1's segmentation", lines, COLUMNS)
     settings = {
         key: str(value) for key, value in vars(chosen).items() if key not in ("data", "pictures")
@@ -106,7 +107,7 @@ def main() -> None:
     save(chosen.save, settings, lines, rows)
 
 
-def picture(case: Case, translator, segmenter: Segmenter, folder: Path) -> None:
+def picture(case: Case, translator: Translator, segmenter: Segmenter, folder: Path) -> None:
     """One PNG: source, translated, real T1, and both segmentations, on the fullest slice."""
     from PIL import Image
 
@@ -118,7 +119,7 @@ def picture(case: Case, translator, segmenter: Segmenter, folder: Path) -> None:
         one.with_array(np.where(case.mask, one.array, 0)) for one in (case.source, image, case.real)
     ]
     index = best_slice(case.real.with_array(case.mask.astype(np.float32)))
-    panels = [panel_picture("", panel, index) for panel in (*masked, labels, case.truth)]
+    panels = [panel_picture("", panel, index) for panel in (*masked, labels, case.reference)]
     height = max(panel.height for panel in panels)
     strip = Image.new("RGB", (sum(panel.width for panel in panels), height))
     left = 0

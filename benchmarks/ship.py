@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--method", required=True)
     parser.add_argument("--results", default="phantom")
+    parser.add_argument("--translatable-from", type=float, help="as benchmarks/trust.py prints it")
     chosen = parser.parse_args()
 
     config = models.ModelConfig.model_validate_json((chosen.folder / models.CONFIG).read_text())
@@ -86,7 +87,8 @@ def main() -> int:
         print(f"ship: {weights} is larger than {_LIMIT >> 20} MiB", file=sys.stderr)
         return 2
     facts = config.training | {"score": round(score, 4)}
-    config = config.model_copy(update={"training": facts})
+    least = chosen.translatable_from
+    config = config.model_copy(update={"training": facts, "translatable_from": least})
     text = card(config, chosen.name) + NOTES.format(table=_table(lines))
     models.save(models.SHIPPED / chosen.name, config, model.module, text)
     print(f"shipped {chosen.name}: {score:.4f}")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chiasm.api import run, segment, translate
     from chiasm.errors import CaseError, ChiasmError, UsageError
+    from chiasm.evaluation.compare import compare
     from chiasm.evaluation.evaluate import evaluate
     from chiasm.files import read, read_labels, write
     from chiasm.lmi import local_mutual_information
@@ -28,6 +29,7 @@ _HOMES = {
     "translate": "chiasm.api",
     "segment": "chiasm.api",
     "run": "chiasm.api",
+    "compare": "chiasm.evaluation.compare",
     "evaluate": "chiasm.evaluation.evaluate",
     "read": "chiasm.files",
     "read_labels": "chiasm.files",
@@ -48,6 +50,7 @@ __all__ = [
     "LabelVolume",
     "UsageError",
     "Volume",
+    "compare",
     "evaluate",
     "local_mutual_information",
     "read",

@@ -78,8 +78,8 @@ def load_translator(
     to : str, optional
         The target modality; must be the model's.
     **options
-        Of `chiasm.translators.RunOptions`: steps, scheduler, guidance, edit_from, seed, batch,
-        device.
+        Of `chiasm.translators.RunOptions`: steps, scheduler, guidance, start, edit_from, steering,
+        noise, planes, seed, samples, batch, device.
 
     Raises
     ------
@@ -134,9 +134,9 @@ def load_segmenter(
 
 
 def check_pair(translator: Translator, segmenter: Segmenter) -> None:
-    """A segmenter that knows another modality than the translator makes raises `UsageError`."""
+    """A segmenter that does not know the modality the translator makes raises `UsageError`."""
     made, known = translator.model.config.target, segmenter.model.config.target
-    if known != made:
+    if known != made and not segmenter.model.config.any_contrast:
         legal = f"a segmenter of {made}, which --model {translator.model.name} makes"
         raise UsageError(
             explain("--segmenter", segmenter.model.name, f"knows {known} alone", legal)
@@ -169,7 +169,8 @@ def translate(
     Returns
     -------
     Volume
-        On the input's grid, in the target's units.
+        On the input's grid, in the target's units. With ``samples``, their mean; their deviation
+        is that of ``load_translator(..., samples=N).translate(volume)``.
 
     Raises
     ------
@@ -188,6 +189,7 @@ def segment(
     *,
     segmenter: str | Path = DEFAULT_SEGMENTER,
     mask: Image | np.ndarray | None = None,
+    source: Image | None = None,
     batch: int = 8,
     device: str = "auto",
 ) -> LabelVolume:
@@ -200,6 +202,8 @@ def segment(
         A shipped name or a folder.
     mask : path, Volume, nibabel image or array, optional
         The head; found if not given.
+    source : path, Volume or nibabel image, optional
+        The scan that the image was translated from, for segmenters that look at both.
     batch, device
         As in `chiasm.translators.RunOptions`.
 
@@ -215,7 +219,8 @@ def segment(
     """
     chosen = load_segmenter(segmenter, batch=batch, device=device)
     volume = as_volume(image)
-    return chosen.segment(volume, as_mask(mask, volume)).labels
+    beside = None if source is None else as_volume(source, argument="source")
+    return chosen.segment(volume, as_mask(mask, volume), beside).labels
 
 
 def run(
@@ -238,4 +243,4 @@ def run(
     inside = as_mask(mask, volume)
     inside = head_mask(volume) if inside is None else inside
     translated = chosen.translate(volume, inside).volume
-    return translated, judge.segment(translated, inside).labels
+    return translated, judge.segment(translated, inside, volume).labels

@@ -47,18 +47,25 @@ class ModelConfig(BaseModel):
         What it is, and the registered translator or segmenter that runs it.
     target : str
         The modality it was trained on (BIDS suffix).
+    sources : list of str
+        Of a translator that learned from source images: the modalities it knows; any, if empty.
+    any_contrast : bool
+        Of a segmenter: whether it knows every modality, not its target alone.
     brain_only : bool
         Whether it has only ever seen skull-stripped brains.
     grid, context : GridSettings, Context
         The lattice and the part of the volume that its network sees.
-    network, guides, diffusion, inversion : dict
-        As the network's, guides', denoiser's and inversion's settings read them.
+    network, guides, calibration, diffusion, inversion : dict
+        As the network's, guides', calibration's, denoiser's and inversion's settings read them.
     intensity : IntensityMap
         Of the target: what 0 and 1 mean in its units; None for a segmenter.
     quantiles : list of float
         Of the target's intensities in the head, on [0, 1]; for histogram matching.
     labels : list of LabelSettings
         Of a segmenter.
+    translatable_from : float or None
+        Of a translator: the score (`chiasm.evaluation.translatability`) from which on scans were
+        found to be translated well; None where that was not measured.
     training : dict
         How the weights came about: recipe, data, seed, iterations, scores.
     """
@@ -69,16 +76,20 @@ class ModelConfig(BaseModel):
     kind: Literal["translator", "segmenter"]
     method: str
     target: str
+    sources: list[str] = []
+    any_contrast: bool = False
     brain_only: bool = True
     grid: GridSettings
     context: Context = Context()
     network: dict[str, Any]
     guides: list[dict[str, Any]] = []
+    calibration: dict[str, Any] | None = None
     diffusion: dict[str, Any] | None = None
     inversion: dict[str, Any] | None = None
     intensity: IntensityMap | None = None
     quantiles: list[float] = []
     labels: list[LabelSettings] = []
+    translatable_from: float | None = None
     training: dict[str, Any] = {}
 
     @model_validator(mode="after")

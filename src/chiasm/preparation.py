@@ -20,6 +20,9 @@ from chiasm.head import head_mask
 from chiasm.intensity import IntensityMap, policy_for
 from chiasm.volume import Label, LabelVolume, Volume
 
+Plane = Literal["axial", "coronal", "sagittal"]
+PLANES: dict[Plane, str] = {"axial": "SI", "coronal": "AP", "sagittal": "RL"}  # stacked along
+
 
 class GridSettings(BaseModel):
     """The lattice a model wants.
@@ -46,6 +49,11 @@ class GridSettings(BaseModel):
         if sorted("RLAPSI".find(axis) // 2 for axis in orientation) != [0, 1, 2]:
             raise ValueError("an orientation is R or L, A or P, and S or I, in any order")
         return orientation
+
+    def across(self, plane: Plane) -> GridSettings:
+        """The same for slices of another plane: its in-plane spacing is then this one's."""
+        axis = next(k for k, way in enumerate(self.orientation) if way in PLANES[plane])
+        return self.model_copy(update={"slice_axis": axis})
 
 
 @dataclass(frozen=True)
@@ -215,8 +223,11 @@ def prepare_onto(volume: Volume, other: Prepared, *, mask: np.ndarray | None = N
     mask = head_mask(volume) if mask is None else np.asarray(mask, dtype=bool)
     grid = other.grid
     if not volume.same_grid(other.volume):
+        # Files round their affines: axes that are parallel but for that are taken as parallel.
+        steps = np.round(np.linalg.solve(volume.affine, grid.network_affine), 5)
+        affine = grid.network_affine @ np.linalg.inv(steps)
         try:
-            grid = Grid(source=Lattice.of(volume.shape, volume.affine), network=grid.network)
+            grid = Grid(source=Lattice.of(volume.shape, affine), network=grid.network)
         except ValueError:
             problem = f"is turned against {other.volume!r}"
             legal = "two scans with parallel axes, or one resampled onto the other"

@@ -68,6 +68,21 @@ GUIDES = Registry(
             "chiasm.guides.lmi:LMIGuide",
             "local mutual information of the source with the sample and with itself",
         ),
+        "mind": Entry(
+            "chiasm.guides.mind:MINDGuide",
+            "the source's modality-independent neighbourhood descriptor (Heinrich 2012)",
+        ),
+        "contours": Entry(
+            "chiasm.guides.contours:ContourGuide", "Canny contours of the source (ContourDiff)"
+        ),
+        "edges": Entry(
+            "chiasm.guides.edges:EdgeGuide",
+            "Sobel edges of the bilaterally filtered source (FGDM)",
+        ),
+        "translation": Entry(
+            "chiasm.guides.translation:TranslationGuide",
+            "what a frozen one-step model makes of the source, to be refined",
+        ),
     },
 )
 
@@ -115,6 +130,9 @@ TRANSLATORS = Registry(
         "regression": Entry(
             "chiasm.translators.regression:Regression", "one step of a network, from the guides"
         ),
+        "paired": Entry(
+            "chiasm.translators.paired:Paired", "the same step, learned from pairs: the ceiling"
+        ),
         "lmi-diffusion": Entry(
             "chiasm.translators.lmi_diffusion:LMIDiffusion",
             "diffusion of the target, guided at every step by the source",
@@ -122,6 +140,10 @@ TRANSLATORS = Registry(
         "sdedit": Entry(
             "chiasm.translators.sdedit:SDEdit",
             "the noised source, denoised by the unguided target model (Meng 2022)",
+        ),
+        "steering": Entry(
+            "chiasm.translators.steered:Steered",
+            "the unguided target model, steered by the gradient of local mutual information",
         ),
         "cyclegan": Entry(
             "chiasm.translators.cyclegan:CycleGAN",
@@ -140,7 +162,12 @@ TRANSLATORS = Registry(
 
 SEGMENTERS = Registry(
     "segmenter",
-    {"network": Entry("chiasm.segmenters.network:NetworkSegmenter", "a network of one modality")},
+    {
+        "network": Entry("chiasm.segmenters.network:NetworkSegmenter", "a network of one image"),
+        "joint": Entry(
+            "chiasm.segmenters.joint:JointSegmenter", "a network of a translation and its source"
+        ),
+    },
 )
 
 OBJECTIVES = Registry(
@@ -150,6 +177,7 @@ OBJECTIVES = Registry(
         "lmi-diffusion": Entry(
             "chiasm.training.lmi_diffusion:DiffusionObjective", "denoising under guides"
         ),
+        "paired": Entry("chiasm.training.paired:PairedObjective", "L1 on pairs, with --sources"),
         "cyclegan": Entry(
             "chiasm.training.cyclegan:CycleGANObjective", "cycle consistency; reads --sources"
         ),
@@ -157,5 +185,13 @@ OBJECTIVES = Registry(
             "chiasm.training.stylegan:StyleGANObjective", "a generator of the target alone"
         ),
         "segmenter": Entry("chiasm.training.segmenter:SegmenterObjective", "Dice + cross-entropy"),
+        "contrast-agnostic": Entry(
+            "chiasm.training.contrast_agnostic:ContrastAgnosticObjective",
+            "a segmenter under random contrast, for any modality",
+        ),
+        "joint-segmenter": Entry(
+            "chiasm.training.joint_segmenter:JointSegmenterObjective",
+            "a segmenter of a translation and its source",
+        ),
     },
 )

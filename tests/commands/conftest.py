@@ -148,18 +148,40 @@ def diffusion(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def segmenter(tmp_path_factory):
-    """A segmenter of T1w into four labels."""
-    labels = [
+def paired(tmp_path_factory):
+    """A one-step translator to T1w that learned from pairs with PDw."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-paired"
+    return _save(folder, method="paired", sources=["PDw"])
+
+
+SEGMENTER = {
+    "kind": "segmenter",
+    "method": "network",
+    "guides": [],
+    "intensity": None,
+    "quantiles": [],
+    "labels": [
         models.LabelSettings(value=value, name=name, colour="#000000")
         for value, name in enumerate(TISSUE_NAMES)
-    ]
-    return _save(
-        tmp_path_factory.mktemp("models") / "tiny-segmenter",
-        kind="segmenter",
-        method="network",
-        guides=[],
-        intensity=None,
-        quantiles=[],
-        labels=labels,
-    )
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def segmenter(tmp_path_factory):
+    """A segmenter of T1w into four labels."""
+    return _save(tmp_path_factory.mktemp("models") / "tiny-segmenter", **SEGMENTER)
+
+
+@pytest.fixture(scope="session")
+def contrast_agnostic(tmp_path_factory):
+    """A segmenter of any modality, trained on T2w."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-any-contrast"
+    return _save(folder, **SEGMENTER, target="T2w", any_contrast=True)
+
+
+@pytest.fixture(scope="session")
+def joint(tmp_path_factory):
+    """A segmenter of a translation to T1w beside its source."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-joint"
+    return _save(folder, **SEGMENTER | {"method": "joint"})

@@ -66,21 +66,20 @@ def test_the_output_lies_exactly_where_the_input_does(chiasm, grid, tmp_path, re
     assert inside.max() <= TARGET.high
 
 
-@pytest.mark.parametrize("method", ["regression", "lmi-diffusion", "sdedit", "histogram", "none"])
-def test_every_method_marks_what_it_made(chiasm, method, scan, out, regression, diffusion):
-    model = diffusion if method in ("lmi-diffusion", "sdedit") else regression
+DIFFUSIONS = ["lmi-diffusion", "sdedit", "steering"]
+ADVERSARIAL = ["cyclegan", "stylegan"]  # in test_command_adversarial.py
+
+
+@pytest.mark.parametrize("method", [one for one in registry.TRANSLATORS if one not in ADVERSARIAL])
+def test_every_method_marks_what_it_made(chiasm, method, scan, out, regression, diffusion, paired):
+    suitable = {"paired": paired} | dict.fromkeys(DIFFUSIONS, diffusion)
+    model = suitable.get(method, regression)
     path = out / "a.nii.gz"
     values = translated(chiasm, scan, path, model, "--method", method)
     header = nib.load(path).header
     assert bytes(header["descrip"].item()).startswith(b"synthetic: chiasm")
     assert header.get_data_dtype() == np.float32
     assert np.isfinite(values).all()
-
-
-def test_every_registered_method_is_tested_above():
-    assert set(registry.TRANSLATORS) == {
-        "regression", "lmi-diffusion", "sdedit", "histogram", "none",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("scheduler", registry.SCHEDULERS)
@@ -106,7 +105,7 @@ def test_none_rescales_linearly_between_the_recorded_maps(chiasm, scan, out, reg
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["lmi-diffusion", "sdedit"])
+@pytest.mark.parametrize("method", DIFFUSIONS)
 @pytest.mark.parametrize("scheduler", ["ddim", "ddpm"])
 def test_the_batch_does_not_change_the_result(chiasm, method, scheduler, scan, out, diffusion):
     options = ("--method", method, "--scheduler", scheduler)
@@ -116,6 +115,25 @@ def test_the_batch_does_not_change_the_result(chiasm, method, scheduler, scan, o
     )
     span = TARGET.high - TARGET.low
     np.testing.assert_allclose(one / span, four / span, atol=1e-4)
+
+
+@pytest.mark.parametrize("guidance", [0, 1])
+def test_steering_of_no_strength_is_the_plain_diffusion(chiasm, guidance, scan, out, diffusion):
+    options = ("--guidance", guidance, "--seed", 3)
+    plain = translated(chiasm, scan, out / "plain.nii.gz", diffusion, *options)
+    options += ("--method", "steering", "--report", out / "how.json")
+    still, moved = (
+        translated(
+            chiasm, scan, out / f"{strength}.nii.gz", diffusion, *options,
+            "--steering", strength, "--overwrite",
+        )
+        for strength in (0, 0.2)
+    )  # fmt: skip
+    np.testing.assert_array_equal(still, plain)
+    assert not np.array_equal(moved, plain)
+    (case,) = json.loads((out / "how.json").read_text())["cases"]
+    assert case["steering"]["strength"] == 0.2
+    assert case["guidance"] == guidance
 
 
 def test_nor_do_the_other_cases(chiasm, scan, tmp_path, out, diffusion):

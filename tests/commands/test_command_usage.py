@@ -13,7 +13,7 @@ from command_samples import brain, files_below, load, save_nifti
 from chiasm import registry
 from chiasm.modality import SUFFIXES
 
-COMMANDS = ("translate", "segment", "run", "evaluate", "phantom", "train", "info")
+COMMANDS = ("translate", "segment", "run", "evaluate", "compare", "phantom", "train", "info")
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ RUN = "run -i SCAN -o OUT --model REGRESSION --segmenter SEGMENTER "
 EVALUATE = "evaluate --pred SCAN --truth SCAN --json FILE "
 PHANTOM = "phantom -o OUT "
 TRAIN = "train -i SCANS -o OUT --target T1 --method regression iterations=1 "
+PAIRED = "train -i SCANS -o OUT --target T1 --method paired iterations=1 "
 
 ILLEGAL = [
     ("transmogrify -i SCAN", ["transmogrify", "translate, segment, run"]),
@@ -52,6 +53,7 @@ ILLEGAL = [
     (TRANSLATE + "--guidance -1", ["--guidance -1", "greater than or equal to 0"]),
     (TRANSLATE + "--guidance nan", ["--guidance nan"]),
     (TRANSLATE + "--guidance inf", ["--guidance inf"]),
+    (TRANSLATE + "--steering -1", ["--steering -1", "greater than or equal to 0"]),
     (TRANSLATE + "--seed -1", ["--seed -1", "greater than or equal to 0"]),
     (TRANSLATE + "--batch 0", ["--batch 0", "greater than or equal to 1"]),
     (TRANSLATE + "--threads 0", ["--threads 0", "at least 1"]),
@@ -88,6 +90,12 @@ ILLEGAL = [
     ("train -i SCANS -o OUT --target T1 --method nope", ["--method nope", *registry.OBJECTIVES]),
     ("train -i SCANS -o OUT --target nope --method regression", ["--target nope", "T1w"]),
     (TRAIN + "foo=1", ["foo 1", "iterations", "batch"]),
+    (TRAIN + "--sources PD", ["--sources PDw", "regression learns from T1w alone"]),
+    (TRAIN + "--sources nope", ["--sources nope", "T1w"]),
+    (TRAIN + "sources=PD", ["sources PD", "list"]),
+    (TRAIN + "sources=[PD,PDw]", ["sources", "named twice"]),
+    (PAIRED, ["--sources", "paired", "--sources PD"]),
+    (PAIRED + "--sources PD,T1", ["--sources T1w", "is the target"]),
     (TRAIN + "iterations", ["iterations", "key=value"]),
     (TRAIN + "iterations=0", ["iterations 0", "greater than or equal to 1"]),
     (TRAIN + "iterations=many", ["iterations many", "integer"]),

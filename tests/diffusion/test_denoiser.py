@@ -50,7 +50,7 @@ def sampled(one, source, *, steps=2, **bound):
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("images", [1, 3])
 def test_any_dimension_and_context(dims, images):
-    guides = ({"name": "source"}, {"name": "lmi"})
+    guides = ({"name": "source"}, {"name": "lmi", "reduce": "none"}, {"name": "mind"})
     one = denoiser(dims, images, guides)
     source = torch.rand((2, images, *(8, 12, 6)[:dims]))
     result = sampled(one, source)
@@ -101,7 +101,7 @@ def test_the_guide_is_called_at_every_evaluation_with_x_t():
     one = denoiser()
     seen = []
 
-    class Spy:
+    class Spy(torch.nn.Module):
         needs_sample = True
 
         def prepare(self, source, randomised=None):
@@ -121,6 +121,27 @@ def test_the_guide_is_called_at_every_evaluation_with_x_t():
     assert seen.count("prepared") == 1
     assert [time for _, time in seen[1:]] == [999, 749, 499, 249]
     assert not torch.allclose(seen[1][0], seen[2][0])
+
+
+@pytest.mark.parametrize("gamma", [1.0, 5.0])
+def test_min_snr_weights_are_those_of_the_paper(gamma):
+    """Hang et al. 2023: min(SNR, γ) for x0, over SNR for ε, over SNR + 1 for v."""
+    one = denoiser()
+    time = torch.tensor([1, 100, 300, 600, 900, 998])
+    alpha, sigma = one.amplitudes(time, one.signal.double(), 1)
+    snr = (alpha / sigma).double() ** 2
+    assert snr.max() > 5 > 1 > snr.min()
+    least = snr.clamp(max=gamma)
+    for name, expected in {"x0": least, "epsilon": least / snr, "v": least / (snr + 1)}.items():
+        kind = registry.PARAMETERISATIONS.load(name)()
+        weights = kind.min_snr(alpha.double(), sigma.double(), gamma)
+        torch.testing.assert_close(weights, expected.double(), rtol=1e-5, atol=1e-12)
+        # An error of 1 in the prediction weighs what the error of x0 that it means does, squared.
+        here, none = torch.ones_like(alpha), torch.zeros_like(alpha)
+        of_x0 = kind.x0(here, none, alpha, sigma).double()
+        torch.testing.assert_close(weights, least * of_x0**2, rtol=1e-4, atol=1e-12)
+    noise = registry.PARAMETERISATIONS.load("epsilon")()
+    assert float(noise.min_snr(torch.tensor(0.0), torch.tensor(1.0), gamma)) == 1  # the limit
 
 
 @pytest.mark.parametrize("parameterisation", ["v", "x0", "epsilon"])

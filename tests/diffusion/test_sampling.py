@@ -128,6 +128,25 @@ def test_few_steps_are_the_schedulers_own(scheduler, parameterisation):
     np.testing.assert_allclose(result.numpy(), x.numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize("parameterisation", ["v", "x0"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_any_number_of_steps_down_to_one(scheduler, parameterisation):
+    """One step is the denoiser's own estimate from pure noise; more come nearer to the truth."""
+    schedule = NoiseSchedule()
+    solver = schedule.scheduler(scheduler, parameterisation)
+    start = torch.randn((1, 1, 64), generator=torch.Generator().manual_seed(0)).double()
+    denoise = exact_denoiser(parameterisation, signal_of(solver))
+    one = sample(denoise, solver, 1, start, generators(0, [0]))
+    expected = denoise(start, torch.tensor([schedule.times - 1]))
+    np.testing.assert_allclose(one.numpy(), expected.numpy(), atol=1e-6)
+    errors = []
+    for steps in (1, 2, 4, 8, 20):
+        result = run(scheduler, parameterisation, steps, schedule)
+        assert float(result.mean()) == pytest.approx(MEAN, abs=0.02)
+        errors.append(abs(float(result.std()) - STD))
+    assert errors[-1] < 0.4 * errors[0]
+
+
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
 def test_signal_is_diffusers_own(schedule):
     ours = NoiseSchedule(beta_schedule=schedule)

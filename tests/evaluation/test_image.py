@@ -118,6 +118,25 @@ def test_thin_volumes_are_scored_slice_by_slice(pair, axis, slices):
     assert scores.ssim_windows == f"2D slices along axis {axis}"
 
 
+def test_thick_volumes_are_scored_slice_by_slice_where_asked(pair, mask):
+    pred, truth = pair
+    scores = image_scores(pred, truth, mask, slice_axis=1)
+    assert scores.ssim_windows == "2D slices along axis 1"
+    total = 0.0
+    for k in range(truth.shape[1]):
+        _, similarity = structural_similarity(
+            truth.array[:, k].astype(np.float64),
+            pred.array[:, k].astype(np.float64),
+            data_range=scores.data_range,
+            gaussian_weights=True,
+            use_sample_covariance=False,
+            full=True,
+        )
+        total += similarity[mask[:, k]].sum()
+    assert scores.ssim == pytest.approx(total / mask.sum())
+    assert scores.psnr == image_scores(pred, truth, mask).psnr
+
+
 def test_large_offsets_lose_no_precision(pair, mask):
     pred, truth = (v.array.round().astype(float) for v in pair)
     near = image_scores(Volume(pred, AFFINE), Volume(truth, AFFINE), mask)

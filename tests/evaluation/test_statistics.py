@@ -7,7 +7,12 @@ import pytest
 from scipy.stats import rankdata
 
 from chiasm.errors import UsageError
-from chiasm.evaluation import bootstrap_interval, gap_closure, paired_test
+from chiasm.evaluation import (
+    bootstrap_interval,
+    gap_closure,
+    gap_closure_interval,
+    paired_test,
+)
 
 
 @pytest.mark.parametrize(("level", "z"), [(0.95, 1.959964), (0.8, 1.281552)])
@@ -103,3 +108,32 @@ def test_gap_closure():
     assert gap_closure(0.4, 0.5, 0.9) == pytest.approx(-0.25)
     with pytest.raises(UsageError, match="no gap"):
         gap_closure(0.7, 0.6, 0.6)
+
+
+def test_gap_interval_of_the_floor_is_0_and_of_the_ceiling_1():
+    none, real = np.random.default_rng(5).random((2, 7)) * 0.1 + [[0.2], [0.8]]
+    assert gap_closure_interval(none, none, real) == (0, 0)
+    assert gap_closure_interval(real, none, real) == (1, 1)
+
+
+def test_gap_interval_is_that_of_the_mean_where_floor_and_ceiling_are_fixed():
+    dice = np.random.default_rng(6).random(9)
+    expected = [(end - 0.2) / 0.7 for end in bootstrap_interval(dice)]
+    assert gap_closure_interval(dice, [0.2] * 9, [0.9] * 9) == pytest.approx(expected, abs=1e-9)
+
+
+def test_gap_interval_covers_the_gap_as_often_as_it_says():
+    rng, hits = np.random.default_rng(7), 0
+    for _ in range(200):
+        level = rng.normal(0, 0.1, 30)  # some subjects are harder than others
+        none, real = 0.2 + level + rng.normal(0, 0.02, 30), 0.9 + level
+        dice = none + 0.6 * (real - none) + rng.normal(0, 0.05, 30)
+        low, high = gap_closure_interval(dice, none, real, level=0.8, resamples=300)
+        hits += low <= 0.6 <= high
+    assert 0.7 < hits / 200 < 0.9  # 0.8 ± 3.5 standard errors
+
+
+def test_gap_interval_of_too_little_is_unknown_and_of_lists_that_do_not_pair_refused():
+    assert np.isnan(gap_closure_interval([0.5], [0.2], [0.9])).all()
+    with pytest.raises(UsageError, match="one length"):
+        gap_closure_interval([0.5, 0.6], [0.2], [0.9])

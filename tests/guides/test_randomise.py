@@ -41,8 +41,11 @@ def test_normalise_lays_percentiles_of_the_head_on_0_and_1():
 def test_draws_repeat_by_seed_and_differ_otherwise(spatial):
     image = torch.rand((2, 1, *spatial))
     mask = image > 0.2
+    values = torch.linspace(0, 1, 200).repeat(2, 1)
     draw = [
-        randomise_contrast(image, mask, ContrastSettings(), torch.Generator().manual_seed(seed))
+        randomise_contrast(
+            image, mask, values, ContrastSettings(), torch.Generator().manual_seed(seed)
+        ).image
         for seed in (1, 1, 2)
     ]
     assert torch.equal(draw[0], draw[1])

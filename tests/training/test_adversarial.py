@@ -34,7 +34,7 @@ def batch(size=(32, 32), count=2):
     generator = torch.Generator().manual_seed(5)
     image, source = torch.rand((2, count, 1, *size), generator=generator)
     mask = torch.ones_like(image, dtype=torch.bool)
-    return Batch(image, mask, None, source, mask)
+    return Batch(image, mask, image.flatten(1), None, source, mask)
 
 
 class Linear(nn.Module):
@@ -114,20 +114,19 @@ def test_losses_of_cyclegan_with_networks_that_are_known():
     """G doubles, F adds 0.1, on images of 1: both ways round 1 off, and so forth."""
     one = objective("cyclegan", "adversarial.cycle=10", "adversarial.identity=5")
     one.module = lambda x: 2 * x
-    one.helpers = {"back": lambda x: x + 0.1}
+    one.back = lambda x: x + 0.1
     for side, score in (("target", 0.2), ("source", 0.7)):
         one.critics[side] = Constant(score)
     ones = torch.ones(2, 1, 32, 32)
-    maker, critic = one.losses(Batch(ones, ones > 0, None, ones, ones > 0), torch.Generator())
+    batch = Batch(ones, ones > 0, ones.flatten(1), None, ones, ones > 0)
+    maker, critic = one.losses(batch, torch.Generator())
     cycle = abs((2 + 0.1) - 1) + abs(2 * (1 + 0.1) - 1)
     identity = abs((1 + 0.1) - 1) + abs(2 * 1 - 1)
     fooled = (0.2 - 1) ** 2 + (0.7 - 1) ** 2
     assert maker.item() == pytest.approx(10 * cycle + 5 * identity + fooled, rel=1e-5)
     judged = ((0.2 - 1) ** 2 + 0.2**2 + (0.7 - 1) ** 2 + 0.7**2) / 2
     assert critic.item() == pytest.approx(judged, rel=1e-5)
-    assert one.validation_loss(
-        Batch(ones, ones > 0, None, ones, ones > 0), torch.Generator()
-    ).item() == pytest.approx(cycle, rel=1e-5)
+    assert one.validation_loss(batch, torch.Generator()).item() == pytest.approx(cycle, rel=1e-5)
 
 
 def test_losses_of_stylegan_with_a_critic_that_is_known():

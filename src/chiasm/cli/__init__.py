@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from chiasm.cli import demo, evaluate, info, phantom, run, segment, train, translate
+from chiasm.cli import compare, demo, evaluate, info, phantom, run, segment, train, translate
 from chiasm.errors import ChiasmError, explain
 
 _INTERRUPTED = 130  # as shells have it: 128 + SIGINT
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (translate, segment, run, evaluate, phantom, train, info, demo):
+for module in (translate, segment, run, evaluate, compare, phantom, train, info, demo):
     app.command(module.__name__.rsplit(".", 1)[-1])(module.command)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chiasm
 from chiasm import files
@@ -16,6 +17,9 @@ from chiasm.errors import CaseError, UsageError, explain
 from chiasm.modality import modality_from_filename, modality_name
 from chiasm.models import Model
 from chiasm.volume import Volume
+
+if TYPE_CHECKING:
+    from chiasm.translators import Translator
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ def plan(
     *,
     leave_out: str | None = None,
     folder: bool = False,
+    deviation: bool = False,
 ) -> tuple[list[Case], list[CaseError]]:
     """What is to be done, before any image is read.
 
@@ -48,6 +53,9 @@ def plan(
         would meet in one name get ``_desc-fromPDw`` too.
     leave_out : str, optional
         Of folders, a modality that is passed over.
+    deviation : bool
+        Whether the first output's standard deviation is one more, the last:
+        ``sub-01_desc-std_T1w.nii.gz``.
 
     Returns
     -------
@@ -80,8 +88,9 @@ def plan(
                 continue
             found.setdefault(image, below)
     if to_file:
-        _spare_inputs((output,), given)
-        return [Case(image, (output,)) for image in found], errors
+        single = (output, _beside(output)) if deviation else (output,)
+        _spare_inputs(single, given)
+        return [Case(image, single) for image in found], errors
     names = Counter((below, _subject(image), _ending(image)) for image, below in found.items())
     cases: dict[tuple[Path, ...], Case] = {}
     for image, below in found.items():
@@ -89,6 +98,8 @@ def plan(
         if names[(below, stem, ending)] > 1:
             stem += f"_desc-from{modality_from_filename(image.name) or files.stem(image)}"
         outputs = tuple(output / below / f"{stem}_{suffix}{ending}" for suffix in suffixes)
+        if deviation:
+            outputs += (_beside(outputs[0]),)
         _spare_inputs(outputs, given)
         if (other := cases.setdefault(outputs, Case(image, outputs))).source != image:
             problem = f"would hold the results of both {other.source} and {image}"
@@ -114,6 +125,14 @@ def _subject(image: Path) -> str:
     if known is None:
         return stem
     return stem.rpartition("_")[0] or stem
+
+
+def _beside(image: Path) -> Path:
+    """What an image's standard deviation is called; a name has one ``desc`` at most."""
+    subject = _subject(image)
+    suffix = files.stem(image)[len(subject) :]
+    entities = subject + ("Std" if re.search(r"_desc-[^_]+$", subject) else "_desc-std")
+    return image.with_name(f"{entities}{suffix}{_ending(image)}")
 
 
 def _ending(image: Path) -> str:
@@ -176,6 +195,23 @@ def warn_unstripped(volume: Volume, mask: Any, brain_only: bool, path: Path) -> 
             "brains alone: strip it first, or give the brain as --mask",
             file=sys.stderr,
         )
+
+
+def judge_source(translator: Translator, volume: Volume, mask: Any, path: Path) -> dict[str, Any]:
+    """How translatable a scan is, for the record; said as a warning if it is hardly so.
+
+    Empty where the model's config does not say which score is a good one.
+    """
+    from chiasm.evaluation import translatability
+    from chiasm.translators import NetworkTranslator
+
+    known = translator.model.config.translatable_from is not None
+    if not known or not isinstance(translator, NetworkTranslator):
+        return {}
+    found = translatability(volume, translator, mask)
+    if found.warning:
+        print(f"chiasm: warning: {path}: {found.warning}", file=sys.stderr)
+    return {"translatability": found.model_dump(mode="json")}
 
 
 def read_weights(model: Model) -> None:

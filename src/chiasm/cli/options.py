@@ -41,7 +41,30 @@ Scheduler = Annotated[
 Guidance = Annotated[
     float | None, typer.Option(help="Weight of the guide.", show_default="the model's")
 ]
+Start = Annotated[
+    str | None,
+    typer.Option(help="noise, or guide: its estimate, noised.", show_default="the model's"),
+]
+Noise = Annotated[str, typer.Option(help="One for each slice, or shared by all of a scan.")]
+Planes = Annotated[
+    str | None,
+    typer.Option(
+        help="axial, coronal, sagittal, or orthogonal: all three, averaged.",
+        show_default="the model's",
+    ),
+]
+Steering = Annotated[
+    float | None,
+    typer.Option(help="Strength of --method steering.", show_default="the model's"),
+]
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
+Samples = Annotated[
+    int,
+    typer.Option(
+        help="Translations of each scan: the result is their mean, "
+        "their standard deviation is written beside it."
+    ),
+]
 Batch = Annotated[int, typer.Option(help="Samples in one network evaluation.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", show_default="all")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

@@ -20,7 +20,12 @@ def command(
     steps: o.Steps = None,
     scheduler: o.Scheduler = None,
     guidance: o.Guidance = None,
+    start: o.Start = None,
+    noise: o.Noise = "slice",
+    planes: o.Planes = None,
+    steering: o.Steering = None,
     seed: o.Seed = 0,
+    samples: o.Samples = 1,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
     threads: o.Threads = None,
@@ -42,7 +47,12 @@ def command(
         "steps": steps,
         "scheduler": scheduler,
         "guidance": guidance,
+        "start": start,
+        "noise": noise,
+        "planes": planes,
+        "steering": steering,
         "seed": seed,
+        "samples": samples,
         "batch": batch,
         "device": device,
     }
@@ -51,7 +61,14 @@ def command(
     api.check_pair(translator, judge)
     config = translator.model.config
     suffixes = [config.target, "dseg"]
-    planned, errors = cases.plan(input, output, suffixes, leave_out=config.target, folder=True)
+    planned, errors = cases.plan(
+        input,
+        output,
+        suffixes,
+        leave_out=config.target,
+        folder=True,
+        deviation=samples > 1,
+    )
     cases.read_weights(judge.model)
     if translator.runs:
         cases.read_weights(translator.model)
@@ -61,12 +78,14 @@ def command(
         inside = api.as_mask(mask, volume)
         inside = head_mask(volume) if inside is None else inside
         cases.warn_unstripped(volume, inside, config.brain_only, case.source)
+        judged = cases.judge_source(translator, volume, inside, case.source)
         result = translator.translate(volume, inside)
-        labels = judge.segment(result.volume, inside)
-        image, dseg = case.outputs
-        files.write(result.volume, image, overwrite=overwrite, synthetic=True, like=case.source)
-        files.write(labels.labels, dseg, overwrite=overwrite, synthetic=True, like=case.source)
-        return {"translation": result.record, "segmentation": labels.record}
+        labels = judge.segment(result.volume, inside, volume)
+        found = (result.volume, labels.labels, result.deviation)
+        made = [image for image in found if image is not None]
+        for image, path in zip(made, case.outputs, strict=True):
+            files.write(image, path, overwrite=overwrite, synthetic=True, like=case.source)
+        return judged | {"translation": result.record, "segmentation": labels.record}
 
     settings = {
         "model": translator.model.name,

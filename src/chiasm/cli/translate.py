@@ -18,7 +18,12 @@ def command(
     steps: o.Steps = None,
     scheduler: o.Scheduler = None,
     guidance: o.Guidance = None,
+    start: o.Start = None,
+    noise: o.Noise = "slice",
+    planes: o.Planes = None,
+    steering: o.Steering = None,
     seed: o.Seed = 0,
+    samples: o.Samples = 1,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
     threads: o.Threads = None,
@@ -30,6 +35,7 @@ def command(
     from chiasm import api, files
     from chiasm.cli import cases
     from chiasm.device import check_device
+    from chiasm.head import head_mask
 
     check_device(device)
     cases.set_threads(threads)
@@ -39,25 +45,34 @@ def command(
         "steps": steps,
         "scheduler": scheduler,
         "guidance": guidance,
+        "start": start,
+        "noise": noise,
+        "planes": planes,
+        "steering": steering,
         "seed": seed,
+        "samples": samples,
         "batch": batch,
         "device": device,
     }
     translator = api.load_translator(model, method, to, **chosen)
     config = translator.model.config
-    planned, errors = cases.plan(input, output, [config.target], leave_out=config.target)
+    planned, errors = cases.plan(
+        input, output, [config.target], leave_out=config.target, deviation=samples > 1
+    )
     if translator.runs:
         cases.read_weights(translator.model)
 
     def work(case: cases.Case) -> dict[str, Any]:
         volume = files.read(case.source, modality=source_modality, spacing=spacing)
         inside = api.as_mask(mask, volume)
+        inside = head_mask(volume) if inside is None else inside
         cases.warn_unstripped(volume, inside, config.brain_only, case.source)
+        judged = cases.judge_source(translator, volume, inside, case.source)
         result = translator.translate(volume, inside)
-        files.write(
-            result.volume, case.outputs[0], overwrite=overwrite, synthetic=True, like=case.source
-        )
-        return result.record
+        made = [image for image in (result.volume, result.deviation) if image is not None]
+        for image, path in zip(made, case.outputs, strict=True):
+            files.write(image, path, overwrite=overwrite, synthetic=True, like=case.source)
+        return judged | result.record
 
     settings = {"model": translator.model.name, "method": method or config.method, **chosen}
     return cases.run_cases(

@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from chiasm.diffusion.sampling import Denoise, NoiseSchedule
+from chiasm.diffusion.steering import SteeringSettings
+from chiasm.errors import UsageError, explain
 from chiasm.guides import GuideSet, PreparedGuide
 from chiasm.networks import NetworkSettings
 from chiasm.registry import CODECS, PARAMETERISATIONS
 
 
 class DiffusionSettings(BaseModel):
-    """What diffusion is run: parameterisation, schedule, space, and the defaults of sampling."""
+    """What diffusion is run: parameterisation, schedule, space, and the defaults of sampling.
+
+    Parameters
+    ----------
+    parameterisation, codec : str
+        Registered names.
+    residual : bool
+        The network predicts what is to be added to the guide's estimate of the target
+        (`chiasm.guides.translation`); under x0 alone.
+    schedule : NoiseSchedule
+    scheduler, steps, guidance
+        Of a run that does not say, see `chiasm.translators.RunOptions`.
+    start : {"noise", "guide"}
+        Where sampling starts: from pure noise, or from the guide's estimate of the target under
+        noise of time ``edit_from``.
+    edit_from : float
+        Share of the process that is run on what is not pure noise, in (0, 1].
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     parameterisation: str = "x0"
+    residual: bool = False
     schedule: NoiseSchedule = NoiseSchedule()
     codec: str = "image"
     scheduler: str = "ddim"
     steps: int = Field(default=8, ge=1)
     guidance: float = Field(default=1.0, ge=0)
+    start: Literal["noise", "guide"] = "noise"
     edit_from: float = Field(default=0.5, gt=0, le=1)
+    steering: SteeringSettings = SteeringSettings()
+
+    @field_validator("residual")
+    @classmethod
+    def _of_x0(cls, residual: bool, others: ValidationInfo) -> bool:
+        if residual and others.data.get("parameterisation") != "x0":
+            raise ValueError("true needs parameterisation x0")
+        return residual
 
     @field_validator("steps")
     @classmethod
@@ -64,17 +96,22 @@ class Denoiser(nn.Module):
         super().__init__()
         self.settings = settings
         self.guides = guides
-        self.guide_channels = guides.channels(images)
+        self.guide_channels = guides.channels(images, spatial_dims)
         self.codec = CODECS.load(settings.codec, "codec")()
         self.parameterisation = PARAMETERISATIONS.load(settings.parameterisation)()
         channels = self.codec.channels
         self.network = network.build(spatial_dims, channels + self.guide_channels, channels)
+        self.estimate_channel = guides.estimate_channel(images, spatial_dims)
+        in_image = self.codec.factor == self.codec.channels == 1
+        if settings.residual and (self.estimate_channel is None or not in_image):
+            legal = "the guide translation, and diffusion in the image itself"
+            raise UsageError(explain("diffusion.residual", True, "has nothing to add to", legal))
         self.register_buffer("signal", settings.schedule.signal().float(), persistent=False)
 
     @property
     def divisible_by(self) -> int:
         """What every spatial size of an image must be a multiple of."""
-        return self.network.divisible_by * self.codec.factor
+        return math.lcm(self.network.divisible_by * self.codec.factor, self.guides.divisible_by)
 
     def amplitudes(self, time: Tensor, signal: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
         """α and σ at each sample's time, shaped to broadcast over (B, C, \\*spatial)."""
@@ -91,8 +128,16 @@ class Denoiser(nn.Module):
         return pool(channels, self.codec.factor)
 
     def predict(self, x_t: Tensor, time: Tensor, channels: Tensor) -> Tensor:
-        """The network's raw output, in its parameterisation."""
-        return self.network(torch.cat([x_t, channels], dim=1), time)
+        """What the network predicts, in its parameterisation; float32."""
+        output = self.network(torch.cat([x_t, channels], dim=1), time).float()
+        if self.settings.residual:
+            return output + channels[:, self.estimate_channel, None]
+        return output
+
+    def estimate(self, source: Tensor) -> Tensor:
+        """The estimate of the target by the guide that makes one, as a clean sample."""
+        guide = next(one for one in self.guides.guides if one.estimates_target)
+        return self.codec.encode((guide.prepare(source)(None, None) + 1) / 2)
 
     def bind(
         self, source: Tensor | None, *, signal: Tensor | None = None, guidance: float | None = None
@@ -118,7 +163,7 @@ class Denoiser(nn.Module):
             none = x_t.new_zeros((len(x_t), self.guide_channels, *x_t.shape[2:]))
 
             def x0(channels: Tensor) -> Tensor:
-                output = self.predict(x_t, time, channels).float()
+                output = self.predict(x_t, time, channels)
                 return self.parameterisation.x0(output, x_t, alpha, sigma)
 
             if guide is None or guidance == 0:

@@ -23,6 +23,14 @@ class Parameterisation(ABC):
     def x0(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The clean sample that a prediction means."""
 
+    @abstractmethod
+    def min_snr(self, alpha: Tensor, sigma: Tensor, gamma: float) -> Tensor:
+        """Weight of a squared error of the prediction: min(SNR, γ) of x0's (Hang et al. 2023).
+
+        SNR = α²/σ². The same weight in every parameterisation: times what an error of x0 becomes
+        in the prediction, squared.
+        """
+
 
 class Epsilon(Parameterisation):
     """The noise ε (Ho et al. 2020): x0 = (x_t − σ·ε) / α."""
@@ -35,6 +43,9 @@ class Epsilon(Parameterisation):
     def x0(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return (x_t - sigma * output) / alpha
 
+    def min_snr(self, alpha: Tensor, sigma: Tensor, gamma: float) -> Tensor:
+        return (gamma * (sigma / alpha) ** 2).clamp(max=1)  # min(SNR, γ) / SNR
+
 
 class Sample(Parameterisation):
     """The clean sample x0 itself."""
@@ -45,6 +56,9 @@ class Sample(Parameterisation):
     def x0(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return output
 
+    def min_snr(self, alpha: Tensor, sigma: Tensor, gamma: float) -> Tensor:
+        return ((alpha / sigma) ** 2).clamp(max=gamma)
+
 
 class Velocity(Parameterisation):
     """v = α·ε − σ·x0 (Salimans & Ho 2022): x0 = α·x_t − σ·v."""
@@ -54,3 +68,6 @@ class Velocity(Parameterisation):
 
     def x0(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return alpha * x_t - sigma * output
+
+    def min_snr(self, alpha: Tensor, sigma: Tensor, gamma: float) -> Tensor:
+        return ((alpha / sigma) ** 2).clamp(max=gamma) * sigma**2  # min(SNR, γ) / (SNR + 1)

@@ -53,7 +53,13 @@ class ImageScores(BaseModel):
     ssim_windows: str
 
 
-def image_scores(pred: Volume, truth: Volume, mask: np.ndarray | None = None) -> ImageScores:
+def image_scores(
+    pred: Volume,
+    truth: Volume,
+    mask: np.ndarray | None = None,
+    *,
+    slice_axis: int | None = None,
+) -> ImageScores:
     """Masked MAE, PSNR and SSIM of an image against the true one.
 
     SSIM is that of Wang et al. 2004 (doi:10.1109/TIP.2003.819861): Gaussian weights of 1.5 voxels,
@@ -66,6 +72,9 @@ def image_scores(pred: Volume, truth: Volume, mask: np.ndarray | None = None) ->
         On one grid, in the same units.
     mask : bool array, shape (I, J, K), optional
         Where to compare; by default the truth's head (`chiasm.head.head_mask`).
+    slice_axis : int, optional
+        The array axis along which slices are stacked: SSIM then has 2D windows within the slices.
+        By default its windows are 3D, where every axis is long enough.
 
     Raises
     ------
@@ -84,7 +93,7 @@ def image_scores(pred: Volume, truth: Volume, mask: np.ndarray | None = None) ->
     data_range = _data_range(true[inside])
     error = predicted[inside] - true[inside]
     mean_square = float(np.mean(error**2))
-    similarity, windows = _ssim_map(predicted, true, data_range)
+    similarity, windows = _ssim_map(predicted, true, data_range, slice_axis)
     return ImageScores(
         mae=float(np.abs(error).mean()),
         psnr=10 * np.log10(data_range**2 / mean_square) if mean_square else np.inf,
@@ -105,15 +114,17 @@ def _data_range(values: np.ndarray) -> float:
     return float(high - low)
 
 
-def _ssim_map(pred: np.ndarray, truth: np.ndarray, data_range: float) -> tuple[np.ndarray, str]:
+def _ssim_map(
+    pred: np.ndarray, truth: np.ndarray, data_range: float, axis: int | None
+) -> tuple[np.ndarray, str]:
     """SSIM of every voxel, shape (I, J, K), and in words whether windows were 3D or 2D."""
     from skimage.metrics import structural_similarity
 
-    short = [axis for axis, length in enumerate(truth.shape) if length < _WINDOW]
-    if len(short) > 1:
+    short = [k for k, length in enumerate(truth.shape) if length < _WINDOW and k != axis]
+    if len(short) > (axis is None):
         legal = f"at least {_WINDOW} voxels along two axes"
         raise CaseError(explain("--truth", truth.shape, "is too small for SSIM's window", legal))
-    axis = short[0] if short else None
+    axis = short[0] if short else axis
     _, similarity = structural_similarity(
         truth,
         pred,

@@ -79,6 +79,67 @@ def bootstrap_interval(
     return float(interval.low), float(interval.high)
 
 
+def gap_closure_interval(
+    dice: Sequence[float] | np.ndarray,
+    dice_none: Sequence[float] | np.ndarray,
+    dice_real: Sequence[float] | np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of G of the means (`gap_closure`), over subjects: BCa bootstrap (Efron 1987).
+
+    Subjects are drawn with all three of their scores, so the floor and the ceiling vary with them.
+
+    Parameters
+    ----------
+    dice, dice_none, dice_real : array of float, shape (N,)
+        Scores of the same subjects in the same order, finite; see `gap_closure`.
+    level, resamples, seed
+        As in `bootstrap_interval`.
+
+    Returns
+    -------
+    low, high : float
+        NaN where nothing can be said: fewer than two subjects, or no gap.
+
+    Raises
+    ------
+    UsageError
+        If the lengths differ.
+    """
+    from scipy.stats import bootstrap
+
+    samples = [np.asarray(one, dtype=np.float64) for one in (dice, dice_none, dice_real)]
+    if len({one.shape for one in samples}) > 1 or samples[0].ndim != 1:
+        problem = f"do not pair: {[one.shape for one in samples]}"
+        raise UsageError(explain("scores", "", problem, "three lists of one length"))
+    if samples[0].size < 2:
+        return math.nan, math.nan
+
+    def closed(dice: np.ndarray, none: np.ndarray, real: np.ndarray, axis: int = -1) -> np.ndarray:
+        floor = none.mean(axis=axis)
+        return (dice.mean(axis=axis) - floor) / (real.mean(axis=axis) - floor)
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without_one = [(one.sum() - one)[:, None] for one in samples]
+        left = closed(*without_one)
+        if np.ptp(left) <= 1e-12:  # the floor, the ceiling, or equal subjects
+            return float(left[0]), float(left[0])
+        interval = bootstrap(
+            samples,
+            closed,
+            paired=True,
+            confidence_level=level,
+            n_resamples=resamples,
+            method="BCa",
+            random_state=np.random.default_rng(seed),
+        ).confidence_interval
+    low, high = float(interval.low), float(interval.high)
+    return (low, high) if np.isfinite([low, high]).all() else (math.nan, math.nan)
+
+
 def paired_test(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> PairedTest:
     """Whether one method scores otherwise than another on the same subjects.
 

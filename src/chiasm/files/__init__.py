@@ -31,6 +31,7 @@ __all__ = [
     "check_output",
     "check_spacing",
     "find_images",
+    "find_maps",
     "read",
     "read_labels",
     "stem",
@@ -166,20 +167,44 @@ def find_images(
     if not path.exists():
         raise CaseError(explain(argument, path, "does not exist", "an existing file or folder"))
     wanted = None if modality is None else modality_name(modality, argument)
-    found = sorted(
+    found = [
         file
-        for file in path.rglob("*")
-        if file.name.lower().endswith(SUFFIXES)
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and stem(file).rsplit("_", 1)[-1].lower() not in _NOT_SCANS
-        and wanted in (None, modality_from_filename(file.name))
-    )
+        for file in _below(path)
+        if _suffix(file) not in _NOT_SCANS and wanted in (None, modality_from_filename(file.name))
+    ]
     if not found:
         problem = f"holds no {f'{wanted} ' if wanted else ''}image"
         legal = f"a folder with files that end with {', '.join(SUFFIXES)}"
         raise CaseError(explain(argument, path, problem, legal))
     return found
+
+
+def find_maps(folder: str | Path, suffix: str) -> list[Path]:
+    """The files below a folder that BIDS names as maps of a kind, sorted; hidden ones left out.
+
+    Parameters
+    ----------
+    folder : str or Path
+    suffix : {"dseg", "mask", "probseg"}
+        Label maps, masks or probabilities.
+    """
+    return [file for file in _below(Path(folder)) if _suffix(file) == suffix]
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files below a folder whose ending is a format's, but hidden ones."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.name.lower().endswith(SUFFIXES)
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def _suffix(file: Path) -> str:
+    """What BIDS calls the suffix: the last part of the name."""
+    return stem(file).rsplit("_", 1)[-1].lower()
 
 
 def check_spacing(

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, PositiveInt, model_validator
 from torch import Tensor
+from torch.nn import functional
 
 from chiasm.guides.base import Guide, PreparedGuide
 from chiasm.lmi import prepare
 from chiasm.lmi.settings import LMISettings
 
 
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, int) else value
+
+
+Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_several), Field(min_length=1)]
+
+
 class LMIGuide(Guide):
     """Maps of local mutual information: of the source with x_t, and of the source with itself.
+
+    As it is, the published guide: one map of each, of the best offset's score.
 
     Parameters
     ----------
     maps : tuple of {"sample", "source"}
         What the source is compared with. ``"sample"`` is recomputed at every evaluation;
         ``"source"`` once.
-    patch_size, search_size, bins, bandwidth, variant
-        As in `chiasm.local_mutual_information`.
+    reduce : {"max", "none"}
+        The best offset's score as one channel, or the scores of all offsets as a channel each.
+    patch_sizes : tuple of int
+        Maps for each; also read from configs as ``patch_size``.
+    scales : tuple of int
+        Maps for each: both images averaged over blocks of so many voxels along every axis, their
+        map interpolated back linearly. Averaging also takes noise from x_t.
+    search_size, bins, bandwidth, variant
+        As in `chiasm.local_mutual_information`; at a scale, in voxels of the coarser grid.
     """
 
     name: Literal["lmi"] = "lmi"
     maps: tuple[Literal["sample", "source"], ...] = ("sample", "source")
-    patch_size: int = 3
+    reduce: Literal["max", "none"] = "max"
+    patch_sizes: Sizes = Field(
+        default=(3,), validation_alias=AliasChoices("patch_sizes", "patch_size")
+    )
+    scales: Sizes = (1,)
     search_size: int = 3
     bins: int = 27
     bandwidth: float = 8 / 255
@@ -37,32 +59,70 @@ class LMIGuide(Guide):
     def _legal(self) -> LMIGuide:
         if not self.maps or len(set(self.maps)) != len(self.maps):
             raise ValueError("maps must name 'sample', 'source' or both, each once")
-        LMISettings(**self._operator())
+        for patch_size in self.patch_sizes:
+            LMISettings(patch_size=patch_size, **self._operator())
         return self
 
     def _operator(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"name", "randomise", "maps"})
+        return self.model_dump(include={"search_size", "bins", "bandwidth", "variant"})
 
     @property
     def needs_sample(self) -> bool:  # type: ignore[override]
         return "sample" in self.maps
 
-    def channels(self, images: int) -> int:
-        return images * len(self.maps)
+    def channels(self, images: int, spatial_dims: int) -> int:
+        scores = 1 if self.reduce == "max" else self.search_size**spatial_dims
+        return images * len(self.maps) * len(self.scales) * len(self.patch_sizes) * scores
 
     def prepare(self, source: Tensor) -> PreparedGuide:
         batch, images, *spatial = source.shape
         flat = source.reshape(batch * images, 1, *spatial)
-        score = prepare(flat, **self._operator())
-        known = {"source": score(flat)} if "source" in self.maps else {}
+        scorers = [
+            self._scorer(flat, scale, patch_size)
+            for scale in self.scales
+            for patch_size in self.patch_sizes
+        ]
+
+        def compare(other: Tensor) -> Tensor:
+            scores = torch.cat([scorer(other) for scorer in scorers], dim=1)
+            return scores.reshape(batch, -1, *spatial)
+
+        known = {"source": compare(flat)} if "source" in self.maps else {}
 
         def guide(sample: Tensor | None, time: Tensor | None) -> Tensor:
             maps = dict(known)
             if self.needs_sample:
                 if sample is None:
                     raise ValueError("this guide compares the source with x_t, which is None")
-                maps["sample"] = score(sample.repeat_interleave(images, dim=0).float())
-            shaped = [maps[what].reshape(batch, images, *spatial) for what in self.maps]
-            return torch.cat(shaped, dim=1).to(source.dtype) * 2 - 1
+                maps["sample"] = compare(sample.repeat_interleave(images, dim=0).float())
+            return torch.cat([maps[what] for what in self.maps], dim=1).to(source.dtype) * 2 - 1
 
         return guide
+
+    def _scorer(self, source: Tensor, scale: int, patch_size: int) -> Callable[[Tensor], Tensor]:
+        """(N, 1, \\*spatial) → scores (N, 1 or offsets, \\*spatial)."""
+        score = prepare(_coarser(source, scale), patch_size=patch_size, **self._operator())
+
+        def scored(other: Tensor) -> Tensor:
+            scores = score(_coarser(other, scale), reduce=self.reduce)
+            return _finer(scores, scale, source.shape[2:])
+
+        return scored
+
+
+def _coarser(image: Tensor, scale: int) -> Tensor:
+    """Means of blocks; those at the far ends may be smaller."""
+    if scale == 1:
+        return image
+    pool = functional.avg_pool2d if image.ndim == 4 else functional.avg_pool3d
+    return pool(image, scale, ceil_mode=True)
+
+
+def _finer(maps: Tensor, scale: int, spatial: torch.Size) -> Tensor:
+    """Maps of blocks, interpolated between the blocks' centres, of the size ``spatial``."""
+    if scale == 1:
+        return maps
+    mode = "bilinear" if maps.ndim == 4 else "trilinear"
+    whole = functional.interpolate(maps, scale_factor=scale, mode=mode, align_corners=False)
+    where: tuple[Any, ...] = (..., *(slice(size) for size in spatial))
+    return whole[where]

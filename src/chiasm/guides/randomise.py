@@ -7,6 +7,8 @@ label map, so that no labels are needed.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from monai.networks.layers import GaussianFilter
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +27,9 @@ class ContrastSettings(BaseModel):
         Each map lies between a straight line, rising or falling, and knots of random height, by a
         share drawn up to this. With all maps at 1, most are rougher than any modality, and the
         network learns to blur what it could see.
+    variation : float
+        Largest difference between the maps of two places in one image, at a knot: no contrast is
+        a function of another one's intensities alone.
     bias, gamma, blur, noise : float
         Largest bias, log-exponent, standard deviation of blur, standard deviation of noise.
     """
@@ -33,9 +38,10 @@ class ContrastSettings(BaseModel):
 
     knots: int = Field(default=5, ge=2)
     roughness: float = Field(default=1.0, ge=0, le=1)
+    variation: float = Field(default=0.15, ge=0, le=1)
     bias: float = Field(default=0.2, ge=0, lt=1)
     gamma: float = Field(default=0.3, ge=0)
-    blur: float = Field(default=0.4, ge=0)
+    blur: float = Field(default=0.6, ge=0)
     noise: float = Field(default=0.04, ge=0)
 
 
@@ -71,12 +77,17 @@ def bias_field(
     shape: tuple[int, ...], strength: float, generator: torch.Generator | None, cells: int = 4
 ) -> Tensor:
     """Smooth multiplicative fields within 1 ± ``strength``, shape (B, 1, \\*spatial)."""
+    return 1 + strength * (2 * smooth_field(shape, generator, cells) - 1)
+
+
+def smooth_field(
+    shape: tuple[int, ...], generator: torch.Generator | None, cells: int = 4
+) -> Tensor:
+    """Fields within [0, 1] that vary over ``cells`` cells of each axis, (B, 1, \\*spatial)."""
     spatial = shape[2:]
-    coarse = torch.rand((shape[0], 1, *(cells,) * len(spatial)), generator=generator) * 2 - 1
+    coarse = torch.rand((shape[0], 1, *(cells,) * len(spatial)), generator=generator)
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(spatial)]
-    return 1 + strength * functional.interpolate(
-        coarse, size=spatial, mode=mode, align_corners=True
-    )
+    return functional.interpolate(coarse, size=spatial, mode=mode, align_corners=True)
 
 
 def normalise(image: Tensor, mask: Tensor, low: float = 0.5, high: float = 99.5) -> Tensor:
@@ -92,6 +103,51 @@ def normalise(image: Tensor, mask: Tensor, low: float = 0.5, high: float = 99.5)
         bottom, top = values.quantile(values.new_tensor([low / 100, high / 100]))
         target[where] = ((values - bottom) / (top - bottom).clamp(min=1e-6)).clamp(0, 1)
     return out
+
+
+class Acquisition:
+    """One draw of gamma, bias, blur and noise for each sample of a batch.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (B, C, \\*spatial).
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        settings: ContrastSettings,
+        generator: torch.Generator | None,
+    ) -> None:
+        self.shape, self.settings, self.generator = shape, settings, generator
+        one_each = (shape[0], 1, *(1,) * (len(shape) - 2))
+        self.exponent = torch.exp(
+            settings.gamma * (torch.rand(one_each, generator=generator) * 2 - 1)
+        )
+        self.bias = bias_field(shape, settings.bias, generator)
+        self.sigmas = torch.rand(shape[0], generator=generator) * settings.blur
+        self.level = torch.rand(one_each, generator=generator) * settings.noise
+
+    def image(self, image: Tensor) -> Tensor:
+        """(B, C, \\*spatial) in [0, 1] → as acquired, beyond [0, 1]; a draw of one serves any B."""
+        device, spatial = image.device, image.ndim - 2
+        image = image.clamp(0, 1) ** self.exponent.to(device) * self.bias.to(device)
+        blurred = [
+            GaussianFilter(spatial, max(float(sigma), 1e-3)).to(device)(one[None])
+            for sigma, one in zip(self.sigmas.expand(len(image)), image, strict=True)
+        ]
+        noise = torch.randn(image.shape, generator=self.generator) * self.level
+        return torch.cat(blurred) + noise.to(device)
+
+    def population(self, values: Tensor) -> Tensor:
+        """The same of single voxels from anywhere in the volume, (B, Q)."""
+        device, one_each = values.device, (len(values), 1)
+        # A field between random nodes varies half as much as the nodes do.
+        gain = torch.rand(values.shape, generator=self.generator) - 0.5
+        noise = torch.randn(values.shape, generator=self.generator) * self.level.view(one_each)
+        values = values.clamp(0, 1) ** self.exponent.view(one_each).to(device)
+        return values * (1 + self.settings.bias * gain).to(device) + noise.to(device)
 
 
 def degrade(
@@ -111,44 +167,62 @@ def degrade(
     generator : torch.Generator, optional
         On the CPU; makes the draw repeatable.
     """
-    batch, spatial = image.shape[0], image.ndim - 2
-    one_each = (batch, 1, *(1,) * spatial)
-    device = image.device
-    exponent = torch.exp(settings.gamma * (torch.rand(one_each, generator=generator) * 2 - 1))
-    image = image.clamp(0, 1) ** exponent.to(device)
-    image = image * bias_field(tuple(image.shape), settings.bias, generator).to(device)
-    sigmas = torch.rand(batch, generator=generator) * settings.blur
-    image = torch.cat(
-        [
-            GaussianFilter(spatial, max(float(sigma), 1e-3)).to(device)(one[None])
-            for sigma, one in zip(sigmas, image, strict=True)
-        ]
-    )
-    level = torch.rand(one_each, generator=generator) * settings.noise
-    noise = torch.randn(image.shape, generator=generator) * level
-    return normalise(image + noise.to(device), mask)
+    acquired = Acquisition(tuple(image.shape), settings, generator).image(image)
+    return normalise(acquired, mask)
+
+
+class Randomised(NamedTuple):
+    """A batch under random contrast.
+
+    Attributes
+    ----------
+    image : Tensor, shape (B, C, \\*spatial)
+        In [0, 1], 0 outside the mask.
+    population : Tensor, shape (B, Q)
+        The voxels of ``population`` under the same contrast, in [0, 1] and in the same order.
+    """
+
+    image: Tensor
+    population: Tensor
 
 
 def randomise_contrast(
     image: Tensor,
     mask: Tensor,
+    population: Tensor,
     settings: ContrastSettings,
     generator: torch.Generator | None = None,
-) -> Tensor:
-    """The image under a random intensity map, then under `degrade`.
+) -> Randomised:
+    """The image under a random intensity map, then as another scanner might have acquired it.
+
+    The result is laid on [0, 1] by percentiles of the volume that the image is part of, as at
+    use, not by the image's own: a slice without fluid must not look as bright as one with it.
 
     Parameters
     ----------
     image, mask : Tensor, shape (B, C, \\*spatial)
         Intensities in [0, 1]; True where the head is. All channels of a sample share one map.
+    population : Tensor, shape (B, Q)
+        Intensities of each sample's whole volume, e.g. their quantiles.
     settings : ContrastSettings
     generator : torch.Generator, optional
         On the CPU; makes the draw repeatable.
-
-    Returns
-    -------
-    Tensor, shape (B, C, \\*spatial)
-        In [0, 1], 0 outside the mask.
     """
-    values = random_knots(image.shape[0], settings, generator)
-    return degrade(intensity_map(image, values.to(image.device)), mask, settings, generator)
+    shape, device = tuple(image.shape), image.device
+    values = random_knots(len(image), settings, generator)
+    change = settings.variation * (torch.rand(values.shape, generator=generator) * 2 - 1)
+    elsewhere = (values + change).clamp(0, 1).to(device)
+    values = values.to(device)
+    share = smooth_field(shape, generator).to(device)
+    mapped = (1 - share) * intensity_map(image, values) + share * intensity_map(image, elsewhere)
+    acquisition = Acquisition(shape, settings, generator)
+    seen = acquisition.image(mapped)
+    voxels = acquisition.population(intensity_map(population, values))
+    low, high = voxels.quantile(voxels.new_tensor([0.005, 0.995]), dim=1)
+    width = (high - low).clamp(min=1e-6)
+
+    def on_unit_range(x: Tensor) -> Tensor:
+        one_each = (-1, *(1,) * (x.ndim - 1))
+        return ((x - low.view(one_each)) / width.view(one_each)).clamp(0, 1)
+
+    return Randomised(on_unit_range(seen) * mask, on_unit_range(voxels))

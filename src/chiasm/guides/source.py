@@ -18,7 +18,7 @@ class SourceGuide(Guide):
     name: Literal["source"] = "source"
     randomise: bool = True
 
-    def channels(self, images: int) -> int:
+    def channels(self, images: int, spatial_dims: int) -> int:
         return images
 
     def prepare(self, source: Tensor) -> PreparedGuide:

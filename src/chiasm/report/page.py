@@ -21,10 +21,13 @@ from chiasm.volume import LabelVolume, Volume
 
 @dataclass(frozen=True)
 class Row:
-    """One row of pictures: a case, and its panels by title in the order shown."""
+    """One row of pictures: a case, and its panels by title in the order shown.
+
+    A panel is a volume, of which the fullest axial slice is drawn, or a picture drawn already.
+    """
 
     title: str
-    panels: Mapping[str, Volume | LabelVolume]
+    panels: Mapping[str, Volume | LabelVolume | Image.Image]
 
 
 def slice_picture(
@@ -66,9 +69,9 @@ def _turned(image: Volume | LabelVolume) -> np.ndarray:
     return nib.orientations.apply_orientation(image.array, orientation)
 
 
-def best_slice(image: Volume) -> int:
-    """The axial slice that shows most of the head."""
-    mask = head_mask(image)
+def best_slice(image: Volume, mask: np.ndarray | None = None) -> int:
+    """The axial slice that shows most of the head, which is found if it is not given."""
+    mask = head_mask(image) if mask is None else mask
     return int(_turned(image.with_array(mask)).sum(axis=(0, 1)).argmax())
 
 
@@ -105,8 +108,7 @@ def write_page(
         {
             "title": row.title,
             "panels": [
-                (name, _embedded(panel_picture(name, panel, _index(row))))
-                for name, panel in row.panels.items()
+                (name, _embedded(_drawn(name, panel, row))) for name, panel in row.panels.items()
             ],
         }
         for row in rows
@@ -115,6 +117,10 @@ def write_page(
         title=title, lead=lead, rows=shown, tables=tables, settings=settings
     )
     return files.write_text(path, text, overwrite=overwrite)
+
+
+def _drawn(name: str, panel: Volume | LabelVolume | Image.Image, row: Row) -> Image.Image:
+    return panel if isinstance(panel, Image.Image) else panel_picture(name, panel, _index(row))
 
 
 def _index(row: Row) -> int:

@@ -29,7 +29,9 @@ class Segmenter(ABC):
         self.device = device
 
     @abstractmethod
-    def segment(self, volume: Volume, mask: np.ndarray | None = None) -> Segmentation:
+    def segment(
+        self, volume: Volume, mask: np.ndarray | None = None, source: Volume | None = None
+    ) -> Segmentation:
         """Label one volume.
 
         Parameters
@@ -37,9 +39,14 @@ class Segmenter(ABC):
         volume : Volume
         mask : bool array, shape of the volume, optional
             The head; found if not given.
+        source : Volume, optional
+            The scan that ``volume`` was translated from, on the same grid; for segmenters that
+            look at both.
 
         Raises
         ------
+        UsageError
+            The segmenter needs a source and there is none.
         CaseError
-            The volume cannot be prepared, see `chiasm.preparation.prepare`.
+            The volume or the source cannot be prepared, see `chiasm.preparation.prepare`.
         """

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from chiasm.device import resolve_device
 from chiasm.models import ModelConfig
 from chiasm.networks import NetworkSettings
-from chiasm.preparation import prepare
+from chiasm.preparation import Prepared, prepare
 from chiasm.progress import progress
 from chiasm.segmenters.base import Segmentation, Segmenter
 from chiasm.volume import Label, Volume
@@ -58,7 +58,13 @@ class NetworkSegmenter(Segmenter):
             images=config.context.images,
         )
 
-    def segment(self, volume: Volume, mask: np.ndarray | None = None) -> Segmentation:
+    def samples(self, prepared: Prepared, source: Volume | None) -> np.ndarray:
+        """What the network is given: (N, channels, \\*spatial) in [0, 1]."""
+        return prepared.samples()
+
+    def segment(
+        self, volume: Volume, mask: np.ndarray | None = None, source: Volume | None = None
+    ) -> Segmentation:
         config = self.model.config
         device = resolve_device(self.device)
         module = self.model.module.to(device)
@@ -66,7 +72,7 @@ class NetworkSegmenter(Segmenter):
             volume, config.grid, config.context, divisible_by=module.divisible_by, mask=mask
         )
         start = perf_counter()
-        samples, places = prepared.samples(), prepared.places()
+        samples, places = self.samples(prepared, source), prepared.places()
         result = np.zeros((len(samples), len(config.labels), *samples.shape[2:]), np.float32)
         result[:, 0] = 1
         total = -(-len(places) // self.batch)

@@ -11,6 +11,7 @@ def card(config: ModelConfig, name: str) -> str:
     settings = facts.get("settings", {})
     subjects = facts.get("subjects", {})
     brains = "skull-stripped brains alone" if config.brain_only else "whole heads"
+    brains += ", under any contrast" if config.any_contrast else ""
     spacing = "×".join("own" if s is None else f"{s:g}" for s in config.grid.spacing)
     sources = settings.get("sources", [])
     read = f"{facts.get('samples')} samples, {config.target} "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from chiasm.modality import modality_from_filename
 from chiasm.preparation import Prepared, prepare, prepare_onto
 from chiasm.progress import progress
 from chiasm.training.settings import Augmentation, TrainingSettings
+
+# Quantiles of a volume that stand for its voxels.
+_POPULATION = 1025
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,14 @@ def split(
 class Batch:
     """Training samples: image (B, images, \\*spatial) in [0, 1], its head, its labels.
 
+    ``population`` (B, Q) holds the intensities of each sample's whole volume, as quantiles.
     ``source`` (B, images, \\*spatial) and ``source_mask`` are of another modality, for methods that
     read one: paired, it lies voxel on voxel with the image; unpaired, its size may differ.
     """
 
     image: Tensor
     mask: Tensor
+    population: Tensor
     labels: Tensor | None = None
     source: Tensor | None = None
     source_mask: Tensor | None = None
@@ -143,8 +150,10 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        parts = vars(self).items()
-        return Batch(**{key: None if one is None else one.to(device) for key, one in parts})
+        moved: dict[str, Any] = {
+            key: None if one is None else one.to(device) for key, one in vars(self).items()
+        }
+        return Batch(**moved)
 
 
 class Samples:
@@ -170,18 +179,20 @@ class Samples:
     ) -> None:
         self.maps: list[IntensityMap] = []
         self.quantiles: list[np.ndarray] = []
+        populations: list[np.ndarray] = []
         images, masks, labels = [], [], []
         sources, source_masks = [], []
-        with progress("read", len(subjects)) as advance:
-            for subject in subjects:
+        scans = list(product(subjects, settings.grids))
+        with progress("read", len(scans)) as advance:
+            for subject, grid in scans:
                 volume = files.read(subject.image, modality=subject.modality)
-                prepared = prepare(
-                    volume, settings.grid, settings.context, divisible_by=divisible_by
-                )
+                prepared = prepare(volume, grid, settings.context, divisible_by=divisible_by)
                 self.maps.append(prepared.intensity)
                 inside = prepared.image[prepared.head]
-                self.quantiles.append(np.quantile(inside, np.linspace(0, 1, 257)))
+                population = np.quantile(inside, np.linspace(0, 1, _POPULATION))
+                self.quantiles.append(population[:: (_POPULATION - 1) // 256])
                 places = prepared.places()
+                populations += [population.astype(np.float32)] * len(places)
                 images += list(prepared.samples()[places])
                 masks += list(settings.context.samples(prepared.head)[places])
                 if subject.labels is not None:
@@ -198,6 +209,7 @@ class Samples:
         spatial = tuple(np.max([image.shape[1:] for image in images], axis=0))
         self.images = _stacked(images, spatial)
         self.masks = _stacked(masks, spatial)
+        self.populations = torch.from_numpy(np.stack(populations))
         self.labels = _stacked(labels, spatial) if labels else None
         # (N, sources, images, *spatial)
         self.sources = _stacked(sources, spatial) if sources else None
@@ -211,6 +223,7 @@ class Samples:
         rng = np.random.default_rng(draw)
         which = torch.from_numpy(rng.integers(0, len(self), size))
         image, mask = self.images[which], self.masks[which]
+        population = self.populations[which]
         labels = None if self.labels is None else self.labels[which].long()
         source = source_mask = None
         if self.sources is not None and self.source_masks is not None:
@@ -219,7 +232,7 @@ class Samples:
             drawn = torch.from_numpy(own.integers(0, self.sources.shape[1], size))
             source, source_mask = self.sources[which, drawn], self.source_masks[which, drawn]
         if augmentation is None:
-            return Batch(image, mask, labels, source, source_mask)
+            return Batch(image, mask, population, labels, source, source_mask)
         grid = _random_grid(rng, image.shape, augmentation)
 
         # Cubic where torch has it: linear interpolation would teach a blur.
@@ -235,7 +248,7 @@ class Samples:
         if source is not None and source_mask is not None:
             source_mask = warp(source_mask, "nearest") > 0.5
             source = warp(source, smooth).clamp(0, 1) * source_mask
-        return Batch(image, mask, labels, source, source_mask)
+        return Batch(image, mask, population, labels, source, source_mask)
 
 
 def _beside(source: Subject, prepared: Prepared) -> Prepared:

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader
 
 from chiasm import files, models
@@ -56,10 +58,21 @@ class _Progress(Callback):
         self.advance(1)
 
 
-class _Averaging(EMAWeightAveraging):
-    """Averaged weights, which validation runs on; a break within it puts the others back first."""
+class _Averaging(WeightAveraging):
+    """Averaged weights, which validation runs on; a break within it puts the others back first.
+
+    What does not change (a frozen network) stays as it is to the last bit.
+    """
 
     _swapped = False
+
+    def __init__(self, decay: float) -> None:
+        mean = get_ema_avg_fn(decay)
+
+        def average(averaged: Tensor, current: Tensor, count: Any) -> Tensor:
+            return torch.where(averaged == current, current, mean(averaged, current, count))
+
+        super().__init__(avg_fn=average)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_epoch_start(trainer, pl_module)
@@ -186,6 +199,8 @@ def train(
     config = _config(
         objective.settings, kind, labels, _mean_map(samples.maps), samples.quantiles, facts
     )
+    if config.guides:  # with all their settings, and the networks that they named
+        config = config.model_copy(update={"guides": module.guides.record()})
     models.save(output, config, module, card(config, output.name))
     return config
 
@@ -289,11 +304,14 @@ def _config(
         kind=kind.kind,
         method=kind.method,
         target=settings.target,
+        sources=settings.sources,
+        any_contrast=kind.any_contrast,
         brain_only=settings.brain_only,
         grid=settings.grid,
         context=settings.context,
         network=settings.network,
         guides=settings.guides if translator else [],
+        calibration=settings.calibration if translator else None,
         diffusion=settings.diffusion if settings.diffusion and translator else None,
         inversion=settings.inversion if settings.inversion and translator else None,
         intensity=intensity if translator else None,

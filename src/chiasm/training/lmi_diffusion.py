@@ -13,8 +13,10 @@ class DiffusionObjective(Objective):
     """Mean absolute error of what the parameterisation predicts, at random times.
 
     Times are drawn with density ∝ t^(late − 1): early training needs the noisy end, where the
-    guide alone decides. In a share of the samples the guide is dropped, so that the same network
-    also knows the target without one (guidance scales, SDEdit).
+    guide alone decides. ``min_snr`` weighs times as Hang et al. (ICCV 2023), the absolute error by
+    the root of what they give its square; at pure noise that is 0, unless noise is predicted. In
+    a share of the samples the guide is dropped, so that the same network also knows the target
+    without one (guidance scales, SDEdit).
     """
 
     kind = "translator"
@@ -46,15 +48,18 @@ class DiffusionObjective(Objective):
         alpha, sigma = denoiser.amplitudes(time, denoiser.signal, x0.ndim)
         x_t = alpha * x0 + sigma * noise
 
-        guide = denoiser.guides.prepare(batch.image, self.randomised(batch, generator))
+        other = self.randomised(batch, generator).image if denoiser.guides.randomised else None
+        guide = denoiser.guides.prepare(batch.image, other)
         with torch.no_grad():
             channels = denoiser.conditioning(guide, x_t, time)
         kept = torch.rand(size, generator=generator) >= self.settings.guide_dropout
         channels = channels * kept.view(-1, *(1,) * (x0.ndim - 1)).to(device)
 
-        output = denoiser.predict(x_t, time, channels).float()
+        output = denoiser.predict(x_t, time, channels)
         target = denoiser.parameterisation.target(x0, noise, alpha, sigma)
         error = (output - target).abs()
+        if (gamma := self.settings.min_snr) is not None:
+            error = error * denoiser.parameterisation.min_snr(alpha, sigma, gamma).sqrt()
         if error.shape[2:] != batch.centre_mask.shape[2:]:
             return error.mean()
         return self.weigh(error, batch.centre_mask)

@@ -45,7 +45,8 @@ class TrainingModule(LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What is trained, and where its settings differ from the run's."""
-        return [{"params": list(self.module.parameters())}]
+        trained = [weight for weight in self.module.parameters() if weight.requires_grad]
+        return [{"params": trained}]
 
     def configure_optimizers(self) -> Any:
         chosen = self.objective.settings

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from chiasm.guides.randomise import ContrastSettings, randomise_contrast
+from chiasm.guides.randomise import ContrastSettings, Randomised, randomise_contrast
 from chiasm.training.data import Batch
 from chiasm.training.module import TrainingModule
 from chiasm.training.settings import TrainingSettings
@@ -19,14 +19,16 @@ class Objective(ABC):
 
     ``kind`` is what comes of it, ``defaults`` what it sets where the user says nothing,
     ``with_labels`` whether it reads label maps, ``with_source`` whether it reads images of the
-    settings' sources, of the same subjects or of others; ``method`` what runs the finished model,
-    ``runner`` the Lightning module that trains it.
+    settings' sources, of the same subjects or of others; ``any_contrast`` whether a segmenter
+    learns to know every modality; ``method`` what runs the finished model, ``runner`` the
+    Lightning module that trains it.
     """
 
     kind: ClassVar[Literal["translator", "segmenter"]]
     method: ClassVar[str]
     defaults: ClassVar[dict[str, Any]] = {}
     with_labels: ClassVar[bool] = False
+    any_contrast: ClassVar[bool] = False
     with_source: ClassVar[Literal["none", "unpaired", "paired"]] = "none"
     runner: ClassVar[type[TrainingModule]] = TrainingModule
 
@@ -51,8 +53,8 @@ class Objective(ABC):
         weight = torch.where(mask, 1.0, self.settings.background_weight)
         return (error * weight).sum() / weight.expand_as(error).sum()
 
-    def randomised(self, batch: Batch, generator: torch.Generator) -> Tensor | None:
-        """The batch under random contrast, if any of the module's guides asks for it."""
-        if not self.module.guides.randomised:
-            return None
-        return randomise_contrast(batch.image, batch.mask, self.contrast, generator)
+    def randomised(self, batch: Batch, generator: torch.Generator) -> Randomised:
+        """The batch under random contrast."""
+        return randomise_contrast(
+            batch.image, batch.mask, batch.population, self.contrast, generator
+        )

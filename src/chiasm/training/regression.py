@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from chiasm.guides.calibration import curve_of, disturb
 from chiasm.training.data import Batch
 from chiasm.training.objective import Objective
 
@@ -26,8 +27,15 @@ class RegressionObjective(Objective):
             },
         },
         "guides": [{"name": "source", "randomise": True}],
+        "calibration": {},
     }
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        predicted = self.module(batch.image, self.randomised(batch, generator))
+        seen, curve = None, None
+        if self.module.guides.randomised:
+            seen, population = self.randomised(batch, generator)
+            if chosen := self.module.calibration:
+                true = curve_of(population, batch.population, chosen.nodes)
+                curve = disturb(true, chosen, generator)
+        predicted = self.module(batch.image, seen, curve)
         return self.weigh((predicted.float() - batch.centre).abs(), batch.centre_mask)

@@ -32,6 +32,9 @@ class SegmenterObjective(Objective):
         super().__init__(settings, module)
         self.score = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
 
+    def seen(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """What the network is shown of a batch: (B, channels, \\*spatial) in [0, 1]."""
+        return degrade(batch.image, batch.mask, self.contrast, generator)
+
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        image = degrade(batch.image, batch.mask, self.contrast, generator)
-        return self.score(self.module(image).float(), batch.labels)
+        return self.score(self.module(self.seen(batch, generator)).float(), batch.labels)

@@ -17,7 +17,7 @@ from pydantic import (
 from chiasm.context import Context
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.modality import modality_name
-from chiasm.preparation import GridSettings
+from chiasm.preparation import GridSettings, Plane
 from chiasm.registry import OBJECTIVES
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
@@ -73,8 +73,10 @@ class TrainingSettings(BaseModel):
     sources : list of str
         Other modalities that are read, for the methods that learn from them; each training sample
         draws one.
-    grid, context, network, guides, diffusion, inversion, contrast
+    grid, context, network, guides, calibration, diffusion, inversion, contrast
         Of the model; see the classes of these names.
+    planes : list of {"axial", "coronal", "sagittal"}
+        Whose slices are trained on, each at the grid's in-plane spacing; empty for the grid's own.
     augmentation : Augmentation
     adversarial : AdversarialSettings
     iterations, batch, learning_rate, weight_decay, warmup, clip
@@ -87,6 +89,8 @@ class TrainingSettings(BaseModel):
         Share of the samples whose guides are dropped (diffusion).
     late : float
         Bias of the sampled times towards noise: density ∝ t^(late − 1); 1 is uniform (diffusion).
+    min_snr : float or None
+        γ of min-SNR weighting, 5 in its paper; None weighs all times alike (diffusion).
     merge_labels : dict
         Label value → the value it counts as (segmenter).
     background_weight : float
@@ -109,8 +113,10 @@ class TrainingSettings(BaseModel):
     brain_only: bool = True
     grid: GridSettings = GridSettings(spacing=(2.0, 2.0, None))
     context: Context = Context()
+    planes: list[Plane] = []
     network: dict[str, Any] = {}
     guides: list[dict[str, Any]] = []
+    calibration: dict[str, Any] | None = None
     diffusion: dict[str, Any] = {}
     inversion: dict[str, Any] = {}
     contrast: dict[str, Any] = {}
@@ -126,6 +132,7 @@ class TrainingSettings(BaseModel):
     precision: Literal["bf16-mixed", "32-true", "16-mixed"] = "bf16-mixed"
     guide_dropout: float = Field(default=0.1, ge=0, lt=1)
     late: float = Field(default=1.0, ge=1)
+    min_snr: float | None = Field(default=None, gt=0)
     merge_labels: dict[int, int] = {4: 3}
     background_weight: float = Field(default=0.1, ge=0)
     validation_share: float = Field(default=0.1, gt=0, lt=1)
@@ -142,6 +149,11 @@ class TrainingSettings(BaseModel):
         if len({*names}) < len(names):
             raise ValueError("a source is named twice")
         return names
+
+    @property
+    def grids(self) -> list[GridSettings]:
+        """The lattices that training slices are cut on, one for each plane."""
+        return [self.grid.across(plane) for plane in self.planes] or [self.grid]
 
 
 def training_settings(
@@ -205,15 +217,21 @@ def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
 def _check_parts(chosen: TrainingSettings) -> None:
     """Refuse what the model could not be trained or run with, before any image is read."""
     from chiasm.diffusion.denoiser import DiffusionSettings
+    from chiasm.guides import guide_from_config
+    from chiasm.guides.calibration import CalibrationSettings
     from chiasm.guides.randomise import ContrastSettings
     from chiasm.networks import NetworkSettings
     from chiasm.translators.inversion import InversionSettings
 
     _validated(NetworkSettings, chosen.network, "network")
     _validated(ContrastSettings, chosen.contrast, "contrast")
+    if chosen.calibration is not None:
+        _validated(CalibrationSettings, chosen.calibration, "calibration")
     _validated(InversionSettings, chosen.inversion, "inversion")
     diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")
     diffusion.schedule.scheduler(diffusion.scheduler, diffusion.parameterisation)
+    for guide in chosen.guides:
+        guide_from_config(guide).check(chosen.grid, chosen.context)
 
 
 def _assign(settings: dict[str, Any], assignment: str) -> None:

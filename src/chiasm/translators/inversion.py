@@ -106,7 +106,7 @@ def invert(
         About [0, 1].
     """
     with torch.inference_mode(False), torch.enable_grad():
-        disagreement, source = LOSSES[settings.loss], source.clone()
+        known, disagreement = source.clone(), LOSSES[settings.loss]
         with torch.no_grad():
             mean, spread = latent_statistics(generator)
         offset = torch.zeros(len(source), generator.layers, generator.latent, device=source.device)
@@ -116,7 +116,7 @@ def invert(
         for step in range(settings.steps):
             image = generator(mean + spread * offset, source.shape[2:])
             # A sum: what one sample gains must not depend on how many others there are.
-            loss = disagreement(image, source) + settings.prior * offset.square().mean((1, 2))
+            loss = disagreement(image, known) + settings.prior * offset.square().mean((1, 2))
             optimiser.zero_grad()
             loss.sum().backward()
             optimiser.step()

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from chiasm.diffusion.denoiser import Denoiser, DiffusionSettings
-from chiasm.diffusion.sampling import first_noise, generators, sample, signal_of
+from chiasm.diffusion.sampling import Denoise, first_noise, generators, sample, signal_of
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.guides import GuideSet, guide_from_config
 from chiasm.models import Model, ModelConfig
 from chiasm.networks import NetworkSettings
+from chiasm.registry import GUIDES
 from chiasm.translators.base import NetworkTranslator, RunOptions
 
 
@@ -20,6 +21,7 @@ class LMIDiffusion(NetworkTranslator):
     """From pure noise to the target; the guides of the source meet x_t at every evaluation."""
 
     runs = ("lmi-diffusion",)
+    draws_noise = True
 
     @staticmethod
     def build(config: ModelConfig) -> Denoiser:
@@ -36,10 +38,12 @@ class LMIDiffusion(NetworkTranslator):
         super().__init__(model, options)
         given = {
             key: getattr(self.options, key)
-            for key in ("steps", "scheduler", "guidance", "edit_from")
+            for key in ("steps", "scheduler", "guidance", "start", "edit_from")
             if getattr(self.options, key) is not None
         }
         own = model.config.diffusion or {}
+        if self.options.steering is not None:
+            given["steering"] = own.get("steering", {}) | {"strength": self.options.steering}
         try:
             # The model's settings under this run's options.
             self.diffusion = DiffusionSettings.model_validate(own | given)
@@ -51,26 +55,70 @@ class LMIDiffusion(NetworkTranslator):
                 raise UsageError(explain(f"--{key}", given[key], problem, first["msg"])) from None
             problem = f"has a config with an illegal diffusion.{key}"
             raise CaseError(explain("--model", model.folder, problem, first["msg"])) from None
+        guides = [GUIDES.load(str(guide.get("name")), "guide") for guide in model.config.guides]
+        if self.diffusion.start == "guide" and not any(one.estimates_target for one in guides):
+            problem = f"has no estimate to start from in {model.name}"
+            legal = "noise, or a model with the guide translation"
+            raise UsageError(explain("--start", "guide", problem, legal))
         self._scheduler()  # refuses a pair that cannot be sampled before any scan is read
 
     def _scheduler(self) -> Any:
         chosen = self.diffusion
         return chosen.schedule.scheduler(chosen.scheduler, chosen.parameterisation)
 
+    @property
+    def share(self) -> float:
+        """Of the process that is run: all of it, unless it starts from a noised image."""
+        return 1.0 if self.diffusion.start == "noise" else self.diffusion.edit_from
+
     def evaluations(self) -> int:
-        return self.diffusion.steps
+        steps = self.diffusion.steps
+        return max(1, steps - round(steps * (1 - self.share)))
 
     def settings(self) -> dict[str, Any]:
         chosen = self.diffusion
-        names = ("scheduler", "steps", "guidance", "parameterisation")
-        return {name: getattr(chosen, name) for name in names} | {"seed": self.options.seed}
+        names = ("scheduler", "steps", "guidance", "parameterisation", "start")
+        own = {name: getattr(chosen, name) for name in names}
+        return own | {"seed": self.options.seed, "noise": self.options.noise}
+
+    def denoiser(self, source: Tensor, signal: Tensor) -> Denoise:
+        """The function (x_t, t) → x0 that is sampled for a batch of sources."""
+        return self.model.module.bind(source, signal=signal, guidance=self.diffusion.guidance)
 
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
-        chosen, module, scheduler = self.diffusion, self.model.module, self._scheduler()
-        denoise = module.bind(source, signal=signal_of(scheduler), guidance=chosen.guidance)
-        streams = generators(self.options.seed, places)
-        start = first_noise(_sample_shape(module, source), streams).to(source.device)
-        result = sample(denoise, scheduler, chosen.steps, start, streams, on_step=on_step)
+        module = self.model.module
+        denoise = self.denoiser(source, signal_of(self._scheduler()))
+        image = None if self.diffusion.start == "noise" else module.estimate(source)
+        return self.solve(denoise, source, places, image, on_step)
+
+    def solve(
+        self,
+        denoise: Denoise,
+        source: Tensor,
+        places: list[int],
+        image: Tensor | None,
+        on_step: Any,
+    ) -> Tensor:
+        """Sample from pure noise, or from a clean sample ``image`` under noise of time ``share``.
+
+        Noise of each sample comes from the seed and its place in the volume, or from the seed
+        alone where all slices share it: then what noise decides is decided alike in neighbours.
+        """
+        module, shared = self.model.module, self.options.noise == "shared"
+        streams = generators(self.options.seed, [0] * len(places) if shared else places)
+        if image is None:
+            start = first_noise(_sample_shape(module, source), streams).to(source.device)
+        else:
+            start = image
+        result = sample(
+            denoise,
+            self._scheduler(),
+            self.diffusion.steps,
+            start,
+            streams,
+            from_time=None if image is None else self.share,
+            on_step=on_step,
+        )
         return module.codec.decode(result)
 
 

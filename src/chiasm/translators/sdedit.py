@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from chiasm.diffusion.sampling import generators, sample, signal_of
+from chiasm.diffusion.sampling import Denoise, signal_of
 from chiasm.translators.lmi_diffusion import LMIDiffusion
 
 
@@ -16,29 +16,19 @@ class SDEdit(LMIDiffusion):
     Uses the same network as `LMIDiffusion`, whose guides are dropped in part of the training.
     """
 
-    def evaluations(self) -> int:
-        return max(1, self.diffusion.steps - round(self.diffusion.steps * (1 - self._share)))
-
     @property
-    def _share(self) -> float:
+    def share(self) -> float:
         return self.diffusion.edit_from
 
     def settings(self) -> dict[str, Any]:
-        return super().settings() | {"guidance": 0.0, "edit_from": self._share}
+        own = {key: value for key, value in super().settings().items() if key != "start"}
+        return own | {"guidance": 0.0, "edit_from": self.share}
+
+    def denoiser(self, source: Tensor, signal: Tensor) -> Denoise:
+        return self.model.module.bind(None, signal=signal)
 
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
-        chosen, module, scheduler = self.diffusion, self.model.module, self._scheduler()
-        denoise = module.bind(None, signal=signal_of(scheduler))
+        denoise = self.denoiser(source, signal_of(self._scheduler()))
         middle = source.shape[1] // 2
-        start = module.codec.encode(source[:, middle : middle + 1])
-        streams = generators(self.options.seed, places)
-        result = sample(
-            denoise,
-            scheduler,
-            chosen.steps,
-            start,
-            streams,
-            from_time=self._share,
-            on_step=on_step,
-        )
-        return module.codec.decode(result)
+        image = self.model.module.codec.encode(source[:, middle : middle + 1])
+        return self.solve(denoise, source, places, image, on_step)

@@ -63,4 +63,5 @@ class StyleGAN(NetworkTranslator):
         padding = [n for ends in reversed(extra) for n in ends]
         padded = functional.pad(source[:, middle : middle + 1], padding)
         image = invert(generator, padded, self.inversion, on_step)
-        return image[(slice(None), slice(None), *map(slice, own))]
+        where: tuple[Any, ...] = (..., *(slice(n) for n in own))
+        return image[where]

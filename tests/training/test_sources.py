@@ -1,0 +1,202 @@
+"""Source images in training: pairs that are aligned, and unpaired ones that never meet."""
+
+import numpy as np
+import pytest
+import torch
+
+from chiasm import files
+from chiasm.errors import CaseError
+from chiasm.training.data import Samples, Subject, find_subjects
+from chiasm.training.settings import Augmentation, TrainingSettings
+from chiasm.training.sources import UnpairedSamples, find_paired, split_unpaired
+from chiasm.volume import Volume
+
+SHAPE, AFFINE = (20, 24, 5), np.diag([2.0, 2, 4, 1])
+SETTINGS = {"method": "paired", "target": "T1w"}
+
+
+def head():
+    at = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
+    return np.sqrt(sum(a**2 for a in at)) < 0.9
+
+
+def save(path, array, modality):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write(Volume(np.where(head(), array, 0), AFFINE, modality=modality), path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four subjects; PDw falls as T1w rises, T2w rises with it, both exactly linearly."""
+    for seed in range(4):
+        stem = tmp_path / "bids" / f"sub-0{seed + 1}"
+        t1 = np.random.default_rng(seed).uniform(100, 300, SHAPE)
+        for modality, array in (("T1w", t1), ("PDw", 1000 - 3 * t1), ("T2w", 2 * t1 + 50)):
+            save(stem / f"{stem.name}_{modality}.nii.gz", array, modality)
+    return tmp_path / "bids"
+
+
+def core(mask):
+    """Voxels whose neighbourhood in plane is all within the mask."""
+    return torch.nn.functional.max_pool2d((~mask).float(), 9, stride=1, padding=4) == 0
+
+
+def paired(folder, *sources):
+    settings = TrainingSettings(**SETTINGS, sources=list(sources))
+    subjects = find_paired(folder, find_subjects(folder, "T1w"), settings.sources)
+    return Samples(subjects, settings, divisible_by=8)
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(rotation=20, scale=0.2)])
+def test_a_pair_lies_voxel_on_voxel(folder, augmentation):
+    """On [0, 1] by their own percentiles, PDw is 1 − T1w and T2w is T1w."""
+    samples = paired(folder, "PD", "T2")
+    seen = set()
+    for step in range(4):
+        batch = samples.batch(6, (0, step), augmentation)
+        torch.testing.assert_close(batch.source_mask, batch.mask)
+        inner = core(batch.mask)  # outside the head both are 0, and interpolation reaches there
+        assert inner.sum() > 50
+        for image, source, where in zip(batch.image, batch.source, inner, strict=True):
+            rises = (source - image)[where].abs().max() < 1e-4
+            falls = (source + image - 1)[where].abs().max() < 1e-4
+            assert not where.any() or rises != falls
+            seen.add(bool(rises))
+    assert seen == {True, False}  # each sample draws one of the sources
+
+
+def test_the_targets_draws_are_the_same_with_sources_and_without(folder):
+    alone = Samples(find_subjects(folder, "T1w"), TrainingSettings(**SETTINGS), divisible_by=8)
+    for augmentation in (None, Augmentation()):
+        one = alone.batch(5, (3, 7), augmentation)
+        other = paired(folder, "PD", "T2").batch(5, (3, 7), augmentation)
+        assert torch.equal(one.image, other.image)
+        assert torch.equal(one.mask, other.mask)
+        assert one.source is None
+
+
+def test_a_batch_depends_on_seed_and_step_alone(folder):
+    settings = TrainingSettings(**SETTINGS, sources=["PD"], validation_subjects=["sub-04"])
+    scans = [one for name in ("T1w", "PDw") for one in find_subjects(folder, name)]
+    unpaired = UnpairedSamples(scans, settings, divisible_by=8)
+    for samples in (paired(folder, "PD", "T2"), unpaired):
+        first, again, other = (samples.batch(4, (0, k), Augmentation()) for k in (5, 5, 6))
+        assert torch.equal(first.source, again.source)
+        assert torch.equal(first.source_mask, again.source_mask)
+        assert not torch.equal(first.source, other.source)
+
+
+def test_sources_on_another_grid_are_resampled_onto_the_targets(tmp_path):
+    """Both are linear in space, so linear in one another wherever they are sampled."""
+
+    def scan(shape, affine):
+        index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+        x, y, z = np.moveaxis(index @ affine[:3, :3].T + affine[:3, 3], -1, 0)
+        inside = ((x - 20) / 18) ** 2 + ((y - 24) / 22) ** 2 + ((z - 8) / 8) ** 2 < 1
+        return np.where(inside, 200 + x + 2 * y + z, 0)
+
+    fine = np.array([[1e-7, -1.0, 0, 42], [1.0, 2e-7, 0, -2], [0, 0, 1.5, -3], [0, 0, 0, 1]])
+    for modality, shape, affine in (("T1w", SHAPE, AFFINE), ("PDw", (52, 46, 15), fine)):
+        volume = Volume(scan(shape, affine), affine, modality=modality)
+        files.write(volume, tmp_path / f"a_{modality}.nii.gz")
+    batch = paired(tmp_path, "PD").batch(16, (0, 0), None)
+    inner = core(batch.mask & batch.source_mask)
+    inner &= ((batch.image - 0.5).abs() < 0.45) & ((batch.source - 0.5).abs() < 0.45)
+    target, source = batch.image[inner].numpy(), batch.source[inner].numpy()
+    assert len(target) > 500
+    # The percentiles of the two lattices differ a little: any line will do, but a line.
+    fit = np.polynomial.Polynomial.fit(target, source, 1)
+    assert np.abs(fit(target) - source).max() < 0.02
+    assert fit(0.75) - fit(0.25) == pytest.approx(0.5, rel=0.05)
+
+    turned = np.array([[1.0, 0.5, 0, 0], [-0.5, 1, 0, 0], [0, 0, 1.5, 0], [0, 0, 0, 1]])
+    volume = Volume(scan((52, 46, 15), fine), turned, modality="PDw")
+    files.write(volume, tmp_path / "a_PDw.nii.gz", overwrite=True)
+    with pytest.raises(CaseError, match=r"a_PDw.nii.gz: .*is turned against"):
+        paired(tmp_path, "PD")
+
+
+@pytest.mark.parametrize(
+    ("target", "source"),
+    [
+        ("sub-01/anat/sub-01_ses-2_T1w.nii.gz", "sub-01/anat/sub-01_ses-2_PDw.nii.gz"),
+        ("ana_T1.nii.gz", "ana_pd.nii"),
+        ("ana/T1w.nii.gz", "ana/PD.nii.gz"),
+    ],
+)
+def test_a_source_is_found_beside_the_target_by_name(tmp_path, target, source):
+    for name in (target, source, "other_T1w.nii.gz", "other_PDw.nii.gz"):
+        save(tmp_path / name, np.random.default_rng(0).uniform(1, 9, SHAPE), None)
+    (tmp_path / "other_T1w.nii.gz").unlink()
+    (found,) = find_paired(tmp_path, find_subjects(tmp_path, "T1w"), ["PDw"])
+    assert [one.image for one in found.sources] == [tmp_path / source]
+    (tmp_path / source).unlink()
+    with pytest.raises(CaseError, match="has no PDw image beside it"):
+        find_paired(tmp_path, find_subjects(tmp_path, "T1w"), ["PDw"])
+
+
+def scans(**modalities):
+    """Subjects of modalities, without files."""
+    return [
+        Subject(name, f"{name}_{modality}", modality)
+        for modality, names in modalities.items()
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_training_subject_is_seen_as_both_target_and_source(seed):
+    names = [f"sub-{k:02d}" for k in range(20)]
+    settings = TrainingSettings(**SETTINGS, sources=["PD", "T2"], seed=seed)
+    train, validation = split_unpaired(scans(T1w=names, PDw=names, T2w=names[:15]), settings)
+    targets = {one.name for one in train if one.modality == "T1w"}
+    sources = {one.name for one in train if one.modality != "T1w"}
+    held = {one.name for one in validation}
+    assert (len(held), len(targets), len(sources)) == (2, 9, 9)
+    assert targets | sources | held == set(names)
+    assert {one.modality for one in validation} >= {"T1w", "PDw"}
+
+
+def test_subjects_with_one_of_the_two_are_all_used():
+    found = scans(T1w=["a", "b", "c"], PDw=["c", "d", "e"])
+    settings = TrainingSettings(**SETTINGS, sources=["PD"], validation_subjects=["c"])
+    train, validation = split_unpaired(found, settings)
+    assert sorted(f"{one.name} {one.modality}" for one in train) == [
+        "a T1w", "b T1w", "d PDw", "e PDw",
+    ]  # fmt: skip
+    assert sorted(one.modality for one in validation) == ["PDw", "T1w"]
+
+
+def test_a_side_without_sources_is_refused():
+    found = scans(T1w=["a", "b", "c"], PDw=["d", "e"])
+    settings = TrainingSettings(**SETTINGS, sources=["PD"], validation_subjects=["c"])
+    with pytest.raises(CaseError, match="leaves validation with T1w alone"):
+        split_unpaired(found, settings)
+
+
+def test_every_unpaired_draw_is_of_other_subjects(folder):
+    settings = TrainingSettings(**SETTINGS, sources=["PD"], validation_subjects=["sub-04"])
+    found = [one for name in ("T1w", "PDw") for one in find_subjects(folder, name)]
+    train, _ = split_unpaired(found, settings)
+    samples = UnpairedSamples(train, settings, divisible_by=8)
+
+    def known(modality, of_sources):
+        """The samples of one subject's scan, as bytes → its name."""
+        names = {one.name for one in train if (one.modality == "PDw") == of_sources}
+        return {
+            image.numpy().tobytes(): one.name
+            for one in find_subjects(folder, modality)
+            if one.name in names
+            for image in Samples([one], settings, divisible_by=8).images
+        }
+
+    targets, sources = known("T1w", False), known("PDw", True)
+    pairs = set()
+    for step in range(5):
+        batch = samples.batch(8, (0, step), None)
+        pairs |= {
+            (targets[image.numpy().tobytes()], sources[source.numpy().tobytes()])
+            for image, source in zip(batch.image, batch.source, strict=True)
+        }
+    assert len(pairs) > 1
+    assert all(one != other for one, other in pairs)
