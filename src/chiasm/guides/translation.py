@@ -21,7 +21,8 @@ class TranslationGuide(Guide):
     """What a frozen one-step translator makes of the source, [0, 1] → [−1, 1]; one channel.
 
     In training the translator is given the target under random contrast, so that its result is
-    about as good as it is in use.
+    about as good as it is in use. A calibrated one makes its first pass alone: a guide sees one
+    sample, and the curve of the second is taken from a volume.
 
     Parameters
     ----------
