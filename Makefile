@@ -66,7 +66,7 @@ baselines: $(BASELINES:=/model.safetensors)
 
 benchmarks: baselines $(UNSEEN)/participants.tsv
 	$(BIN)/python benchmarks/phantom.py --model "lmi-diffusion published=$(RUNS)/brain-t1-lmi-published"
-	$(BIN)/python benchmarks/fidelity.py --data $(UNSEEN) --model any-contrast=$(RUNS)/brain-t1-any-contrast --model paired=$(RUNS)/brain-t1-paired --model cyclegan=$(RUNS)/brain-t1-cyclegan --model stylegan=$(RUNS)/brain-t1-stylegan
+	$(BIN)/python benchmarks/fidelity.py --data $(UNSEEN) --model published=$(RUNS)/brain-t1-lmi-published --model any-contrast=$(RUNS)/brain-t1-any-contrast --model paired=$(RUNS)/brain-t1-paired --model cyclegan=$(RUNS)/brain-t1-cyclegan --model stylegan=$(RUNS)/brain-t1-stylegan
 
 # What only a GPU can show, in one call: the LMI operator against the CPU, then the shipped recipes.
 gpu:
