@@ -34,7 +34,7 @@ class CalibrationSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     nodes: int = Field(default=25, ge=2)
-    passes: int = Field(default=2, ge=1)
+    passes: int = Field(default=3, ge=1)
     dropout: float = Field(default=0.3, ge=0, le=1)
     flattening: float = Field(default=0.5, ge=0, le=1)
     ripple: float = Field(default=0.05, ge=0)
