@@ -28,7 +28,7 @@ class EdgeGuide(Guide):
     sigma_distance : float
         Of the bilateral filter, in voxels.
     threshold : float
-        Of the Sobel magnitude as `skimage.filters.sobel` has it: a step of height h has h/√8
+        Of the Sobel magnitude as `skimage.filters.sobel` has it: a step of height h has h/√2
         beside it.
     """
 
