@@ -7,6 +7,7 @@ trained for it: any unconditional model of the target can be steered.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,25 +25,33 @@ class SteeringSettings(BaseModel):
     ----------
     strength : float
         How far an estimate of x0 is moved at one network evaluation: the root mean square over
-        the source's head, in units of the sample (its range is about [−1, 1]); 0 for not at all.
+        the source's head, in units of the sample (its range is about [−1, 1]), of all steps
+        together if none turns; 0 for not at all.
     steps : int
-        Gradient steps, each of strength / steps.
-    patch_size, search_size : int
-        As in `chiasm.local_mutual_information`. The two images lie on one grid, so no offsets are
-        searched by default; that is also several times faster.
+        Gradient steps, each of strength / steps; one longer than the kernel is wide goes too far.
+    patch_size, search_size, bins, bandwidth
+        As in `chiasm.local_mutual_information`. By default the kernel is wider than a guide's: the
+        gradient of a narrow one knows the next grey values alone. The two images lie on one grid,
+        so no offsets are searched.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    strength: float = Field(default=0.1, ge=0)
-    steps: int = Field(default=1, ge=1)
-    patch_size: int = 3
+    strength: float = Field(default=0.3, ge=0)
+    steps: int = Field(default=4, ge=1)
+    patch_size: int = 5
     search_size: int = 1
+    bins: int = 11
+    bandwidth: float = 0.1
 
     @model_validator(mode="after")
     def _legal(self) -> SteeringSettings:
-        LMISettings(patch_size=self.patch_size, search_size=self.search_size)
+        LMISettings(**self.operator())
         return self
+
+    def operator(self) -> dict[str, Any]:
+        """The settings of local mutual information."""
+        return self.model_dump(exclude={"strength", "steps"})
 
 
 def steer(
@@ -72,12 +81,7 @@ def steer(
     with torch.inference_mode(False):
         known = source.detach().clone().float()
         head = known > 0
-        agreement = prepare(
-            known,
-            mask=head,
-            patch_size=settings.patch_size,
-            search_size=settings.search_size,
-        )
+        agreement = prepare(known, mask=head, **settings.operator())
         share = head.flatten(1).float().mean(1)
 
     def move(x0: Tensor) -> Tensor:

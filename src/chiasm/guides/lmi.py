@@ -124,5 +124,4 @@ def _finer(maps: Tensor, scale: int, spatial: torch.Size) -> Tensor:
         return maps
     mode = "bilinear" if maps.ndim == 4 else "trilinear"
     whole = functional.interpolate(maps, scale_factor=scale, mode=mode, align_corners=False)
-    where: tuple[Any, ...] = (..., *(slice(size) for size in spatial))
-    return whole[where]
+    return whole[(slice(None), slice(None), *(slice(size) for size in spatial))]
