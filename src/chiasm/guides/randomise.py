@@ -163,7 +163,7 @@ def degrade(
     image, mask : Tensor, shape (B, C, \\*spatial)
         Intensities in [0, 1]; True where the head is.
     settings : ContrastSettings
-        ``knots`` is not used.
+        ``knots``, ``roughness`` and ``variation`` are not used.
     generator : torch.Generator, optional
         On the CPU; makes the draw repeatable.
     """

@@ -28,6 +28,7 @@ A {config.kind} (`{config.method}`) of {config.target} images, trained by `chias
 | sees | {brains}; {config.context.kind} samples at {spacing} mm |
 | network | {config.network.get("name")} |
 | guides | {", ".join(guide["name"] for guide in config.guides) or "none"} |
+| passes | {(config.calibration or {}).get("passes", 1)} |
 | trained on | {subjects.get("train")} subjects, {read} |
 | validated on | {subjects.get("validation")} other subjects: {loss} |
 | iterations | {settings.get("iterations")}, {draws} |

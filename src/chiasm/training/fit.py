@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from chiasm import files, models
 from chiasm.device import resolve_device
 from chiasm.errors import CaseError, explain
+from chiasm.guides.calibration import CalibrationSettings
 from chiasm.intensity import IntensityMap
 from chiasm.progress import Advance, progress
 from chiasm.registry import OBJECTIVES
@@ -311,7 +312,7 @@ def _config(
         context=settings.context,
         network=settings.network,
         guides=settings.guides if translator else [],
-        calibration=settings.calibration if translator else None,
+        calibration=_whole(settings.calibration) if translator else None,
         diffusion=settings.diffusion if settings.diffusion and translator else None,
         inversion=settings.inversion if settings.inversion and translator else None,
         intensity=intensity if translator else None,
@@ -319,3 +320,10 @@ def _config(
         labels=labels,
         training=facts,
     )
+
+
+def _whole(calibration: dict[str, Any] | None) -> dict[str, Any] | None:
+    """All its settings: a model must not change with the defaults of the code."""
+    if calibration is None:
+        return None
+    return CalibrationSettings.model_validate(calibration).model_dump(mode="json")
