@@ -79,7 +79,7 @@ def load_translator(
         The target modality; must be the model's.
     **options
         Of `chiasm.translators.RunOptions`: steps, scheduler, guidance, start, edit_from, steering,
-        noise, planes, seed, samples, batch, device.
+        detail, noise, planes, seed, samples, batch, device.
 
     Raises
     ------

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -21,6 +21,8 @@ from chiasm.registry import SEGMENTERS, TRANSLATORS
 
 if TYPE_CHECKING:
     from torch import nn
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 SHIPPED = Path(__file__).parent / "weights"
@@ -55,8 +57,9 @@ class ModelConfig(BaseModel):
         Whether it has only ever seen skull-stripped brains.
     grid, context : GridSettings, Context
         The lattice and the part of the volume that its network sees.
-    network, guides, calibration, diffusion, inversion : dict
-        As the network's, guides', calibration's, denoiser's and inversion's settings read them.
+    network, guides, calibration, diffusion, inversion, detail : dict
+        As the network's, guides', calibration's, denoiser's, inversion's and detail's settings
+        read them.
     intensity : IntensityMap
         Of the target: what 0 and 1 mean in its units; None for a segmenter.
     quantiles : list of float
@@ -86,6 +89,7 @@ class ModelConfig(BaseModel):
     calibration: dict[str, Any] | None = None
     diffusion: dict[str, Any] | None = None
     inversion: dict[str, Any] | None = None
+    detail: dict[str, Any] | None = None
     intensity: IntensityMap | None = None
     quantiles: list[float] = []
     labels: list[LabelSettings] = []
@@ -150,6 +154,21 @@ class Model:
             problem = f"describes no network ({' '.join(str(error).split())})"
             raise CaseError(explain(argument, self.folder / CONFIG, problem, legal)) from None
         return module.eval().requires_grad_(False)
+
+    def settings(self, kind: type[_Settings], part: str, **changes: Any) -> _Settings:
+        """A part of the config as its settings' class reads it, under changes.
+
+        Raises
+        ------
+        CaseError
+            The config holds what the class refuses.
+        """
+        try:
+            return kind.model_validate((getattr(self.config, part) or {}) | changes)
+        except ValidationError as error:
+            first = error.errors()[0]
+            problem = f"has a config with an illegal {part}.{'.'.join(map(str, first['loc']))}"
+            raise CaseError(explain("--model", self.folder, problem, first["msg"])) from None
 
 
 def build(config: ModelConfig) -> Any:

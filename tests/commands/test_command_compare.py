@@ -202,6 +202,26 @@ def test_without_label_maps_it_is_agreement(
     assert "mine" in result.out
 
 
+def test_a_segmenter_of_two_images_sees_source_and_translation(
+    dataset, tmp_path, regression, segmenter, joint
+):
+    shutil.copytree(dataset / "sub-01", tmp_path / "in/sub-01")
+    methods = [f"joint={joint}@model={regression}", f"mine={regression}"]
+    result = package.compare(
+        tmp_path / "in", tmp_path / "out", methods=methods, segmenter=segmenter
+    )
+    by_name = {row["method"]: row for row in result["rows"]}
+    source = next(tmp_path.rglob("*_PDw.nii.gz"))
+    inside = head_mask(package.read(source))
+    t1 = package.translate(source, model=regression, mask=inside)
+    both = package.segment(t1, segmenter=joint, source=source, mask=inside)
+    scores = package.evaluate(both, next(tmp_path.rglob("*_dseg.nii.gz")), labels=True).labels
+    assert by_name["joint"]["dice"] == pytest.approx(scores.dice)
+    assert by_name["joint"]["dice"] != by_name["mine"]["dice"]
+    assert by_name["joint"]["psnr"] == by_name["mine"]["psnr"]  # the same translation
+    assert str(joint.name) in result["methods"]["joint"]["segmenter"]
+
+
 def test_a_subject_that_cannot_be_read_is_named_and_the_others_are_done(chiasm, dataset, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     for subject in SUBJECTS[:2]:
@@ -225,6 +245,7 @@ def test_a_subject_that_cannot_be_read_is_named_and_the_others_are_done(chiasm, 
         (["--methods", "regression@steps=none"], 2, ["--steps"]),
         (["--methods", "regression@bogus=1"], 2, ["--bogus"]),
         (["--methods", "a=SEGMENTER:regression"], 2, ["a=", "segmenter"]),
+        (["--methods", "a=SEGMENTER@model=brain-t1"], 2, ["a=", "segmenter"]),
         (["--methods", "lmi-diffusion@steps=0"], 2, ["--steps 0"]),
         (["--target", "T2"], 2, ["--target T2w", "T1w"]),
         (["--sources", "FLAIR"], 1, ["FLAIR"]),

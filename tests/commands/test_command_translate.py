@@ -166,6 +166,19 @@ def test_options_reach_the_run(chiasm, scan, out, diffusion):
     assert content["cases"][0].items() >= expected.items()
 
 
+def test_detail_is_put_back_on_request(chiasm, scan, out, regression):
+    made, reports = {}, {}
+    for word in ("--detail", "--no-detail", None):
+        report = out / f"{word}.json"
+        more = ("--report", report) if word is None else (word, "--report", report)
+        made[word] = translated(chiasm, scan, out / f"{word}.nii.gz", regression, *more)
+        (reports[word],) = json.loads(report.read_text())["cases"]
+    np.testing.assert_array_equal(made[None], made["--no-detail"])
+    assert (made["--detail"] != made[None]).any()
+    assert reports["--no-detail"]["detail"] is None
+    assert reports["--detail"]["detail"]["width"] > 0
+
+
 def test_the_report_tells_all_that_was_done(chiasm, scan, tmp_path, out, regression):
     missing = tmp_path / "in" / "sub-02_PDw.nii.gz"
     report = tmp_path / "reports" / "report.json"

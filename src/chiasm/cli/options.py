@@ -57,6 +57,10 @@ Steering = Annotated[
     float | None,
     typer.Option(help="Strength of --method steering.", show_default="the model's"),
 ]
+Detail = Annotated[
+    bool | None,
+    typer.Option(help="Put the scan's own detail back.", show_default="the model's"),
+]
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
 Samples = Annotated[
     int,

@@ -103,12 +103,12 @@ def compare(
         raise UsageError(explain("--target", named, problem, legal))
     chosen = load_methods(methods, judge_of, seed=seed, batch=batch, device=device)
     if slices is not None:
-        _check_context([judge_of, *(method.model for method in chosen)])
+        _check_context([judge_of, *(part for method in chosen for part in method.parts)])
     wanted = None if sources is None else [modality_name(one, "--sources") for one in sources]
     sessions, left_out = find_sessions(folder, goal, wanted)
     for message in left_out:
         _log.warning("chiasm: left out %s", message)
-    for model in (judge_of, *(method.model for method in chosen)):
+    for model in (judge_of, *(part for method in chosen for part in method.parts)):
         _read_weights(model)
 
     settings = {
@@ -258,7 +258,9 @@ class _Run:
         _log.warning("chiasm: %s", self.failed[-1])
 
     def _warn_unstripped(self, case: Case, path: Path) -> None:
-        brain_only = any(method.model.model.config.brain_only for method in self.methods)
+        brain_only = any(
+            part.model.config.brain_only for method in self.methods for part in method.parts
+        )
         if brain_only and looks_unstripped(case.source, case.mask):
             _log.warning(
                 "chiasm: warning: %s looks like a whole head; models here know skull-stripped "

@@ -40,7 +40,7 @@ def judge(case: Case, method: Method, segmenter: Segmenter) -> Judged:
     method : Method
         A segmenter is judged on the source as it is, and its row has no image scores.
     segmenter : Segmenter
-        Of the target modality; segments what translators make.
+        Of the target modality; segments what translators make, but for methods with their own.
 
     Returns
     -------
@@ -64,7 +64,8 @@ def judge(case: Case, method: Method, segmenter: Segmenter) -> Judged:
         translate = method.model.translate
         made = measure(lambda: translate(case.source, case.mask), method.device)
         image = made.result.volume
-        labels = segmenter.segment(made.result.volume, case.mask).labels
+        by = method.own or segmenter
+        labels = by.segment(made.result.volume, case.mask, case.source).labels
     else:
         segment = method.model.segment
         made = measure(lambda: segment(case.source, case.mask), method.device)

@@ -19,15 +19,26 @@ from chiasm.translators import Translator
 
 FLOOR = "none"
 _GRAMMAR = "METHOD, NAME=FOLDER or NAME=FOLDER:METHOD, each with @option=value after it"
+_TRANSLATOR = "model"  # the option that names the translator of a segmenter of two images
 _BARE = "edit_from"  # what a value without a name means: sdedit@0.25
 
 
 @dataclass(frozen=True)
 class Method:
-    """A translator, or a segmenter that needs no translation, under the name its rows have."""
+    """A translator, or a segmenter that needs no translation, under the name its rows have.
+
+    ``own`` segments what the translator makes, where the method has a segmenter of its own: one
+    that sees the scan beside the translation.
+    """
 
     name: str
     model: Translator | Segmenter
+    own: Segmenter | None = None
+
+    @property
+    def parts(self) -> tuple[Translator | Segmenter, ...]:
+        """All that has weights."""
+        return (self.model,) if self.own is None else (self.model, self.own)
 
     @property
     def device(self) -> str:
@@ -41,7 +52,8 @@ class Method:
         """Modalities, subjects and iterations that its weights have seen, in words."""
         if isinstance(self.model, Translator) and not self.model.runs:
             return "nothing"
-        config = self.model.model.config
+        # Of both networks, that whose training the method adds.
+        config = (self.own or self.model).model.config
         facts, settings = config.training, config.training.get("settings", {})
         words = [" and ".join([config.target, *settings.get("sources", [])])]
         if (count := facts.get("subjects", {}).get("train")) is not None:
@@ -57,6 +69,8 @@ class Method:
         if isinstance(self.model, Translator):
             chosen = self.model.options.model_dump(exclude_none=True)
             options = {key: chosen[key] for key in chosen if key not in ("batch", "device")}
+        if self.own is not None:
+            options["segmenter"] = fingerprint(self.own.model)
         return {"class": type(self.model).__name__, "model": fingerprint(model), **options}
 
 
@@ -84,8 +98,10 @@ def load_methods(
     specifications : sequence of str
         Each ``METHOD`` (a registered translator, run with the shipped model that suits),
         ``NAME=FOLDER`` (a model of one's own: a translator, or a segmenter that is judged on the
-        source as it is) or ``NAME=FOLDER:METHOD``. Options of `chiasm.translators.RunOptions` may
-        follow: ``lmi-diffusion@steps=8@guidance=2``; ``@0.25`` is short for ``@edit_from=0.25``.
+        source as it is) or ``NAME=FOLDER:METHOD``. A segmenter that sees a scan beside its
+        translation is given that of the default model, or of the one that ``@model=FOLDER`` names.
+        Options of `chiasm.translators.RunOptions` may follow: ``lmi-diffusion@steps=8@guidance=2``;
+        ``@0.25`` is short for ``@edit_from=0.25``.
         Empty: every registered translator that a shipped model suits.
     segmenter : Segmenter
         What translations are judged by: its modality is the target.
@@ -157,14 +173,19 @@ def _load(
     common: dict[str, Any],
 ) -> Method:
     name, folder, method, options = _parsed(specification)
+    target = segmenter.model.config.target
     if folder is not None and _is_segmenter(folder):
-        if method or options:
+        own = api.load_segmenter(folder, batch=common["batch"], device=common["device"])
+        if method or (options and not own.needs_source):
             problem = "is a segmenter, which has no method and no options"
             raise UsageError(explain("--methods", specification, problem, f"{name}={folder}"))
-        own = api.load_segmenter(folder, batch=common["batch"], device=common["device"])
         _check_labels(name, own, segmenter)
-        return Method(name, own)
-    target = segmenter.model.config.target
+        if not own.needs_source:
+            return Method(name, own)
+        made_by = options.pop(_TRANSLATOR, None)
+        beside = api.load_translator(made_by, to=target, **common | options)
+        api.check_pair(beside, own)
+        return Method(name, beside, own)
     if folder is None:
         TRANSLATORS.check(str(method), "--methods")
         if method not in suited:

@@ -36,8 +36,8 @@ class CalibrationSettings(BaseModel):
     nodes: int = Field(default=25, ge=2)
     passes: int = Field(default=3, ge=1)
     dropout: float = Field(default=0.3, ge=0, le=1)
-    flattening: float = Field(default=0.5, ge=0, le=1)
-    ripple: float = Field(default=0.05, ge=0)
+    flattening: float = Field(default=0.2, ge=0, le=1)
+    ripple: float = Field(default=0.02, ge=0)
 
 
 # Widths of the curve's smoothing on [0, 1]: close, and wide where few voxels are.

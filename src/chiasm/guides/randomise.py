@@ -38,7 +38,7 @@ class ContrastSettings(BaseModel):
 
     knots: int = Field(default=5, ge=2)
     roughness: float = Field(default=1.0, ge=0, le=1)
-    variation: float = Field(default=0.15, ge=0, le=1)
+    variation: float = Field(default=0.1, ge=0, le=1)
     bias: float = Field(default=0.2, ge=0, lt=1)
     gamma: float = Field(default=0.3, ge=0)
     blur: float = Field(default=0.6, ge=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +21,12 @@ class Segmentation:
 
 
 class Segmenter(ABC):
-    """Volume of the modality it knows → LabelVolume on the same grid."""
+    """Volume of the modality it knows → LabelVolume on the same grid.
+
+    ``needs_source`` says that it looks at a translation beside the scan it was made from.
+    """
+
+    needs_source: ClassVar[bool] = False
 
     def __init__(self, model: Model, *, batch: int = 8, device: str = "auto") -> None:
         self.model = model

@@ -15,6 +15,8 @@ from chiasm.volume import Volume
 class JointSegmenter(NetworkSegmenter):
     """Runs a `SegmentationNetwork` whose channels are the source's, then the translation's."""
 
+    needs_source = True
+
     @staticmethod
     def build(config: ModelConfig) -> SegmentationNetwork:
         """The network of a config, with fresh weights."""

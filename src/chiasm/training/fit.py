@@ -16,6 +16,7 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
+from pydantic import BaseModel
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader
@@ -32,6 +33,7 @@ from chiasm.training.data import Batches, Samples, Subject, find_subjects, split
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
 from chiasm.training.sources import UnpairedSamples, check_sources, find_paired, split_unpaired
+from chiasm.translators.detail import DetailSettings
 
 _CHECKPOINT = "last.ckpt"
 _SETTINGS = "training.yaml"
@@ -312,9 +314,10 @@ def _config(
         context=settings.context,
         network=settings.network,
         guides=settings.guides if translator else [],
-        calibration=_whole(settings.calibration) if translator else None,
+        calibration=_whole(CalibrationSettings, settings.calibration) if translator else None,
         diffusion=settings.diffusion if settings.diffusion and translator else None,
         inversion=settings.inversion if settings.inversion and translator else None,
+        detail=_whole(DetailSettings, settings.detail) if translator else None,
         intensity=intensity if translator else None,
         quantiles=np.mean(quantiles, axis=0).round(4).tolist() if quantiles and translator else [],
         labels=labels,
@@ -322,8 +325,6 @@ def _config(
     )
 
 
-def _whole(calibration: dict[str, Any] | None) -> dict[str, Any] | None:
+def _whole(kind: type[BaseModel], given: dict[str, Any] | None) -> dict[str, Any] | None:
     """All its settings: a model must not change with the defaults of the code."""
-    if calibration is None:
-        return None
-    return CalibrationSettings.model_validate(calibration).model_dump(mode="json")
+    return None if given is None else kind.model_validate(given).model_dump(mode="json")

@@ -28,6 +28,7 @@ class RegressionObjective(Objective):
         },
         "guides": [{"name": "source", "randomise": True}],
         "calibration": {},
+        "detail": {},
     }
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -73,7 +73,7 @@ class TrainingSettings(BaseModel):
     sources : list of str
         Other modalities that are read, for the methods that learn from them; each training sample
         draws one.
-    grid, context, network, guides, calibration, diffusion, inversion, contrast
+    grid, context, network, guides, calibration, diffusion, inversion, detail, contrast
         Of the model; see the classes of these names.
     planes : list of {"axial", "coronal", "sagittal"}
         Whose slices are trained on, each at the grid's in-plane spacing; empty for the grid's own.
@@ -119,6 +119,7 @@ class TrainingSettings(BaseModel):
     calibration: dict[str, Any] | None = None
     diffusion: dict[str, Any] = {}
     inversion: dict[str, Any] = {}
+    detail: dict[str, Any] | None = None
     contrast: dict[str, Any] = {}
     augmentation: Augmentation = Augmentation()
     adversarial: AdversarialSettings = AdversarialSettings()
@@ -221,6 +222,7 @@ def _check_parts(chosen: TrainingSettings) -> None:
     from chiasm.guides.calibration import CalibrationSettings
     from chiasm.guides.randomise import ContrastSettings
     from chiasm.networks import NetworkSettings
+    from chiasm.translators.detail import DetailSettings
     from chiasm.translators.inversion import InversionSettings
 
     _validated(NetworkSettings, chosen.network, "network")
@@ -228,6 +230,8 @@ def _check_parts(chosen: TrainingSettings) -> None:
     if chosen.calibration is not None:
         _validated(CalibrationSettings, chosen.calibration, "calibration")
     _validated(InversionSettings, chosen.inversion, "inversion")
+    if chosen.detail is not None:
+        _validated(DetailSettings, chosen.detail, "detail")
     diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")
     diffusion.schedule.scheduler(diffusion.scheduler, diffusion.parameterisation)
     for guide in chosen.guides:

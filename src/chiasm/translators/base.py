@@ -19,6 +19,7 @@ from chiasm.intensity import IntensityMap
 from chiasm.models import Model
 from chiasm.preparation import PLANES, GridSettings, Plane, Prepared, prepare
 from chiasm.progress import Advance, progress
+from chiasm.translators.detail import DetailSettings, with_detail
 from chiasm.translators.samples import RunningMoments, another_acquisition, sample_seed
 from chiasm.volume import Volume
 
@@ -47,6 +48,8 @@ class RunOptions(BaseModel):
         Whether every slice of a volume has noise of its own, or all have the same.
     planes : {"axial", "coronal", "sagittal", "orthogonal"} or None
         Which slices of the volume the network is run on; orthogonal averages the three.
+    detail : bool or None
+        Whether the source's own detail is put back, see `chiasm.translators.detail`.
     seed : int
         Of the noise.
     samples : int
@@ -68,6 +71,7 @@ class RunOptions(BaseModel):
     noise: Literal["slice", "shared"] = "slice"
     planes: Plane | Literal["orthogonal"] | None = None
     steering: float | None = Field(default=None, ge=0)
+    detail: bool | None = None
     seed: int = Field(default=0, ge=0)
     samples: int = Field(default=1, ge=1)
     batch: int = Field(default=8, ge=1)
@@ -196,6 +200,9 @@ class NetworkTranslator(Translator):
     def __init__(self, model: Model, options: RunOptions | None = None) -> None:
         super().__init__(model, options)
         self.grids = self._grids()
+        own = model.config.detail
+        wanted = own is not None if self.options.detail is None else self.options.detail
+        self.detail = model.settings(DetailSettings, "detail") if wanted else None
 
     def _grids(self) -> dict[str, GridSettings]:
         """The lattices that the network is run on, by plane; the results are averaged."""
@@ -252,7 +259,8 @@ class NetworkTranslator(Translator):
                     one.restore(self._parts(index, one, device, bar), self.target, config.target)
                     for one in views
                 ]
-                moments.add(np.mean([one.array for one in results], axis=0))
+                mean = np.mean([one.array for one in results], axis=0)
+                moments.add(self._detailed(mean, views[0]))
         record = self._record(views, perf_counter() - start, str(device))
         result = results[0].with_array(moments.mean.astype(np.float32))
         if options.samples == 1:
@@ -286,6 +294,16 @@ class NetworkTranslator(Translator):
 
         return translate_all(translator.fitted(source, head, translate_all)).numpy()
 
+    def _detailed(self, array: np.ndarray, view: Prepared) -> np.ndarray:
+        """A translation in the target's units, on the source's grid, with the source's detail."""
+        if self.detail is None:
+            return array
+        seen = np.clip(view.intensity.forward(view.volume.array), 0, 1)
+        unit = with_detail(
+            seen, self.target.forward(array), view.mask, view.volume.spacing, self.detail
+        )
+        return np.where(view.mask, self.target.inverse(np.clip(unit, 0, 1)), array)
+
     def _record(self, views: list[Prepared], seconds: float, device: str) -> dict[str, Any]:
         n = sum(len(one.places()) for one in views)
         by_plane = {
@@ -296,6 +314,7 @@ class NetworkTranslator(Translator):
             **views[0].record(),
             **({"planes": by_plane} if self.options.planes else {}),
             **self.settings(),
+            "detail": None if self.detail is None else self.detail.model_dump(),
             "samples": self.options.samples,
             "parts": n,
             "seconds": round(seconds, 3),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 
-from chiasm.errors import CaseError, UsageError, explain
+from chiasm.errors import UsageError, explain
 from chiasm.models import Model, ModelConfig
 from chiasm.networks import NetworkSettings
 from chiasm.networks.style_generator import StyleGenerator, style_generator
@@ -38,14 +37,7 @@ class StyleGAN(NetworkTranslator):
     def __init__(self, model: Model, options: RunOptions | None = None) -> None:
         super().__init__(model, options)
         given = {} if self.options.steps is None else {"steps": self.options.steps}
-        try:
-            self.inversion = InversionSettings.model_validate(
-                (model.config.inversion or {}) | given
-            )
-        except ValidationError as error:
-            first = error.errors()[0]
-            problem = f"has a config with an illegal inversion.{'.'.join(map(str, first['loc']))}"
-            raise CaseError(explain("--model", model.folder, problem, first["msg"])) from None
+        self.inversion = model.settings(InversionSettings, "inversion", **given)
 
     def evaluations(self) -> int:
         return self.inversion.steps
