@@ -64,9 +64,13 @@ BASELINES := $(foreach name,lmi-published any-contrast joint paired cyclegan sty
 
 baselines: $(BASELINES:=/model.safetensors)
 
-benchmarks: baselines $(UNSEEN)/participants.tsv
+benchmarks: baselines $(PHANTOMS)/participants.tsv $(UNSEEN)/participants.tsv
 	$(BIN)/python benchmarks/phantom.py --model "lmi-diffusion published=$(RUNS)/brain-t1-lmi-published"
-	$(BIN)/python benchmarks/fidelity.py --data $(UNSEEN) --model published=$(RUNS)/brain-t1-lmi-published --model any-contrast=$(RUNS)/brain-t1-any-contrast --model paired=$(RUNS)/brain-t1-paired --model cyclegan=$(RUNS)/brain-t1-cyclegan --model stylegan=$(RUNS)/brain-t1-stylegan
+	$(BIN)/python benchmarks/fidelity.py --data $(UNSEEN) $(foreach name,published any-contrast joint paired cyclegan stylegan,--model $(name)=$(RUNS)/brain-t1-$(patsubst published,lmi-published,$(name)))
+	$(BIN)/python benchmarks/trust.py --sampled 2 --slices 4
+	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/planes.py
+	$(BIN)/python benchmarks/ablation.py --data $(PHANTOMS)
 
 # What only a GPU can show, in one call: the LMI operator against the CPU, then the shipped recipes.
 gpu:

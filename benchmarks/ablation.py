@@ -74,7 +74,7 @@ def diffusion(**settings: Any) -> dict[str, Any]:
     return {"diffusion": {"parameterisation": "x0"} | settings}
 
 
-PLAIN = {REGRESSION: {"calibration": None}, DIFFUSION: {"late": 2.0}}
+PLAIN = {REGRESSION: {"calibration": None, "detail": None}, DIFFUSION: {"late": 2.0}}
 FIRST = Row("guide", "source", REGRESSION, guides("source"))  # that translation guides by
 UNRANDOM = {"name": "source", "randomise": False}
 
@@ -117,6 +117,8 @@ ROWS = (
     *(Row("steps", str(steps), DIFFUSION, {}, {"steps": steps}) for steps in (1, 2, 4, 8, 20)),
     Row("calibration", "none", REGRESSION),
     Row("calibration", "in passes", REGRESSION, {"calibration": {}}),
+    Row("detail", "none", REGRESSION),
+    Row("detail", "put back", REGRESSION, {}, {"detail": True}),
     Row("parameterisation", "x0", DIFFUSION, diffusion()),
     Row("parameterisation", "v", DIFFUSION, diffusion(parameterisation="v")),
     Row(

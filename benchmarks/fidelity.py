@@ -42,6 +42,7 @@ def main() -> None:
     settings = {"slices": chosen.slices, "data": chosen.data.name} | {
         key: value for key, value in result["settings"].items() if key != "input"
     }
+    settings["methods"] = result["methods"]
     save(chosen.save, settings, result["summary"], result["rows"])
 
 

@@ -3,27 +3,35 @@
     python benchmarks/real.py --data DIR
 
 DIR holds ``open_ms/mni_1mm/patient07`` (T1, T2, FLAIR), ``spm12_templates`` (T1, PD) and
-``itk_slices`` (BrainT1Slice.png, BrainProtonDensitySlice.png); what is not there is left out and
-said so. No set has expert tissue labels beside two modalities, so the reference is the shipped
-segmenter's result on the real T1: Dice is agreement, not accuracy.
+``itk_slices`` (BrainT1Slice.png, BrainProtonDensitySlice.png). Of these --slices evenly spaced
+axial slices are judged: patients with tumours, ``brats_gli`` and ``brats2018/*``, and scans as they
+came from the scanner, ``open_ms/native/PATIENT_SESSION``, whose brain `brain_mask` finds (pip
+install -e ".[benchmarks]"); T1, T2 and FLAIR each. What is not there is left out and said so. No
+set has expert tissue labels beside two modalities, so the reference is the shipped segmenter's
+result on the real T1: Dice is agreement, not accuracy.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from brain_mask import brain_mask
 from chiasm import api, files
-from chiasm.evaluation.cases import Case
+from chiasm.evaluation.cases import Case, Reader, Session, find_sessions
 from chiasm.evaluation.judge import real_name
 from chiasm.evaluation.summary import summarise
 from chiasm.head import head_mask
 from chiasm.segmenters import Segmenter
 from chiasm.translators import Translator
-from chiasm.volume import Volume
+from chiasm.volume import TISSUES, Label, LabelVolume, Volume
 from harness import add_methods, judge_all, methods, save, show
 
 COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
@@ -74,15 +82,43 @@ def sets(data: Path) -> Iterator[tuple[str, Volume, Volume, np.ndarray]]:
         print(f"left out, not there: {slices}")
 
 
-def cases(data: Path, segmenter: Segmenter) -> Iterator[Case]:
-    """The same as cases whose reference is the segmentation of the real T1."""
+def cases(data: Path, segmenter: Segmenter) -> Iterator[tuple[str, Case]]:
+    """The same as cases whose reference is the segmentation of the real T1; each its own set."""
     for subject, source, real, mask in sets(data):
-        yield Case(subject, source, real, mask, segmenter.segment(real, mask).labels)
+        yield subject, Case(subject, source, real, mask, segmenter.segment(real, mask).labels)
+
+
+def others(data: Path, segmenter: Segmenter, slices: int) -> Iterator[tuple[str, Case]]:
+    """Name of the set, and a case of it."""
+    target = segmenter.model.config.target
+    for name in ("brats_gli", "brats2018", "open_ms/native"):
+        if not (data / name).is_dir():
+            print(f"left out, not there: {data / name}")
+            continue
+        sessions, _ = find_sessions(data / name, target, ["T2w", "FLAIR"])
+        for session in sessions:
+            with tempfile.TemporaryDirectory() as folder:
+                if name == "open_ms/native":
+                    session = with_brain(session, Path(folder))
+                reader = Reader(session, lambda *one: segmenter.segment(*one).labels, slices)
+                for source in session.sources:
+                    yield name.replace("/", " "), reader.read(source)
+
+
+def with_brain(session: Session, folder: Path) -> Session:
+    """The session with a brain mask, and the patient alone as its subject."""
+    t1 = files.read(session.target)
+    path = folder / "brain_mask.nii.gz"
+    array = brain_mask(t1).astype(np.int16)
+    files.write(LabelVolume(array, t1.affine, (TISSUES[0], Label(1, "brain", "#ffffff"))), path)
+    patient, _, visit = session.subject.rpartition("_")
+    return replace(session, subject=patient, session=visit, mask=path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--slices", type=int, default=12)
     parser.add_argument("--pictures", type=Path, help="also write source | translated | real here")
     add_methods(parser, save="real")
     chosen = parser.parse_args()
@@ -91,15 +127,19 @@ def main() -> None:
     segmenter = api.load_segmenter(chosen.segmenter)
     ceiling = real_name(segmenter.model.config.target)
 
-    rows, lines = [], []
-    for case in cases(chosen.data, segmenter):
-        own = judge_all(case, compared, segmenter)
-        rows += own
-        for line in summarise(own, ceiling=ceiling):
-            lines.append(line | {"pair": f"{case.subject}, {case.pair}"})
+    rows: list[dict[str, Any]] = []
+    every = cases(chosen.data, segmenter)
+    for name, case in chain(every, others(chosen.data, segmenter, chosen.slices)):
+        rows += [{"set": name, **row} for row in judge_all(case, compared, segmenter)]
+        print(f"{name}: {case.subject} {case.session} {case.pair}", flush=True)
         if chosen.pictures:
             shown = next(one.model for one in compared if one.name == "regression")
             picture(case, shown, segmenter, chosen.pictures)
+    lines = []
+    for name in dict.fromkeys(row["set"] for row in rows):
+        own = [row for row in rows if row["set"] == name]
+        for line in summarise(own, ceiling=ceiling):
+            lines.append(line | {"pair": f"{name}, {line['pair']}"})
     show("Real scans: agreement with the real T1's segmentation", lines, COLUMNS)
     settings = {
         key: str(value) for key, value in vars(chosen).items() if key not in ("data", "pictures")

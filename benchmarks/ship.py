@@ -1,9 +1,11 @@
 """Put a trained model among the shipped ones, if it scores better than the one that is there.
 
     python benchmarks/ship.py NAME FOLDER --method METHOD [--results phantom]
+    python benchmarks/ship.py NAME --method METHOD        # write its card anew
 
 FOLDER is what `chiasm train` wrote; METHOD is its row in benchmarks/results/<results>.json ("real
-T1w" for a segmenter). The score is the mean Dice over the table's pairs; the card gets the rows.
+T1w" for a segmenter). The score is the mean Dice over the table's pairs. The card gets the rows,
+and those of results/fidelity.json once that has judged this very model.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import json
 import sys
 from pathlib import Path
 
-from chiasm import models
+from chiasm import files, models
+from chiasm.evaluation.methods import fingerprint
+from chiasm.registry import TRANSLATORS
 from chiasm.training.card import card
 from harness import RESULTS
 
@@ -37,7 +41,7 @@ Apache-2.0, as the project.
 On 10 digital brains of unseen seeds, 10 axial slices each (`python benchmarks/phantom.py`):
 
 {table}
-
+{fidelity}
 On real scans: `python benchmarks/real.py --data DIR`, table in the project's README.
 
 ## Limits
@@ -60,22 +64,53 @@ def _table(lines: list[dict]) -> str:
     return "\n".join([f"| {' | '.join(names)} |", "|" + "---|" * len(names), *rows])
 
 
+FIDELITY = """
+On 20 others at 1 mm, {slices} axial slices each (`python benchmarks/fidelity.py --data DIR`):
+
+{table}
+"""
+
+
+def _fidelity(name: str, method: str) -> str:
+    """The model's rows of fidelity.json; empty if those are of another model, or of none."""
+    path = RESULTS / "fidelity.json"
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"summary": []}
+    model = models.load(name, kind=models.peek(name)["kind"])
+    own, settings = fingerprint(model), results.get("settings", {})
+    if settings.get("segmenter") == own:
+        rows = {method}
+    else:
+        runs = TRANSLATORS.load(model.config.method).__name__
+        judged = settings.get("methods", {}).items()
+        rows = {key for key, one in judged if (one["model"], one["class"]) == (own, runs)}
+    lines = [line for line in results["summary"] if line["method"] in rows]
+    return FIDELITY.format(slices=settings["slices"], table=_table(lines)) if lines else ""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--method", required=True)
     parser.add_argument("--results", default="phantom")
     parser.add_argument("--translatable-from", type=float, help="as benchmarks/trust.py prints it")
     chosen = parser.parse_args()
 
-    config = models.ModelConfig.model_validate_json((chosen.folder / models.CONFIG).read_text())
-    model = models.load(chosen.folder, kind=config.kind)
     results = json.loads((RESULTS / f"{chosen.results}.json").read_text(encoding="utf-8"))
     lines = [line for line in results["summary"] if line["method"] == chosen.method]
     if not lines:
         print(f"ship: {chosen.results}.json has no method {chosen.method}", file=sys.stderr)
         return 2
+    if chosen.folder is None:
+        path = models.SHIPPED / chosen.name
+        config = models.ModelConfig.model_validate_json((path / models.CONFIG).read_text())
+        found = _fidelity(chosen.name, chosen.method)
+        text = card(config, chosen.name) + NOTES.format(table=_table(lines), fidelity=found)
+        files.write_text(path / models.CARD, text, overwrite=True)
+        print(f"wrote the card of {chosen.name}")
+        return 0
+    config = models.ModelConfig.model_validate_json((chosen.folder / models.CONFIG).read_text())
+    model = models.load(chosen.folder, kind=config.kind)
     score = sum(line["dice"]["mean"] for line in lines) / len(lines)
     if chosen.name in models.shipped():
         before = models.peek(chosen.name)["training"].get("score", 0.0)
@@ -89,7 +124,7 @@ def main() -> int:
     facts = config.training | {"score": round(score, 4)}
     least = chosen.translatable_from
     config = config.model_copy(update={"training": facts, "translatable_from": least})
-    text = card(config, chosen.name) + NOTES.format(table=_table(lines))
+    text = card(config, chosen.name) + NOTES.format(table=_table(lines), fidelity="")
     models.save(models.SHIPPED / chosen.name, config, model.module, text)
     print(f"shipped {chosen.name}: {score:.4f}")
     return 0

@@ -1,0 +1,55 @@
+"""Where the brain is in the T1 of a whole head: a digital person's brain, laid on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chiasm.phantom import Settings, subject
+from chiasm.volume import Volume
+
+_TO_LPS = np.diag(
+    [-1.0, -1.0, 1.0]
+)  # ITK counts to the left and back, NIfTI to the right and front
+
+
+def brain_mask(t1: Volume, seed: int = 0) -> np.ndarray:
+    """A bool array on the scan's grid; good to some mm.
+
+    Registers a digital person with a head to the scan, with twelve parameters, by mutual
+    information.
+    """
+    import SimpleITK as sitk
+
+    person = subject(seed, Settings(modalities=("T1w",), spacing=2, head=True))
+    head, labels = person.volumes["T1w"], person.labels
+    fixed, moving = _image(t1.array, t1.affine), _image(head.array, head.affine)
+    inside = _image(labels.array > 0, labels.affine)
+    transform = sitk.CenteredTransformInitializer(
+        fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
+    )
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(32)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(0.1, seed)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsGradientDescent(1.0, 200, 1e-6, 10)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2, 1])
+    method.SetSmoothingSigmasPerLevel([4, 2, 1])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetInitialTransform(transform, inPlace=True)
+    method.Execute(fixed, moving)
+    found = sitk.Resample(inside, fixed, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    return sitk.GetArrayFromImage(found).transpose(2, 1, 0) > 0.5
+
+
+def _image(array: np.ndarray, affine: np.ndarray) -> object:
+    """An image of ITK's: axes turned round, millimetres to the left and to the back."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0), np.float32))
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(steps.tolist())
+    image.SetOrigin((_TO_LPS @ affine[:3, 3]).tolist())
+    image.SetDirection((_TO_LPS @ (affine[:3, :3] / steps)).ravel().tolist())
+    return image
