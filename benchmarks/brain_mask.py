@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from chiasm.phantom import Settings, subject
 from chiasm.volume import Volume
@@ -10,13 +11,15 @@ from chiasm.volume import Volume
 _TO_LPS = np.diag(
     [-1.0, -1.0, 1.0]
 )  # ITK counts to the left and back, NIfTI to the right and front
+_MARGIN = 4.0  # mm
 
 
 def brain_mask(t1: Volume, seed: int = 0) -> np.ndarray:
-    """A bool array on the scan's grid; good to some mm.
+    """A bool array on the scan's grid, without the brain's outermost layer.
 
     Registers a digital person with a head to the scan, with twelve parameters, by mutual
-    information.
+    information. That is good to some mm, so a margin keeps the scalp out, whose fat would set the
+    range of intensities.
     """
     import SimpleITK as sitk
 
@@ -40,7 +43,8 @@ def brain_mask(t1: Volume, seed: int = 0) -> np.ndarray:
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(fixed, moving)
     found = sitk.Resample(inside, fixed, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    return sitk.GetArrayFromImage(found).transpose(2, 1, 0) > 0.5
+    brain = sitk.GetArrayFromImage(found).transpose(2, 1, 0) > 0.5
+    return ndimage.distance_transform_edt(brain, t1.spacing) > _MARGIN
 
 
 def _image(array: np.ndarray, affine: np.ndarray) -> object:

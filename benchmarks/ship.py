@@ -82,7 +82,12 @@ def _fidelity(name: str, method: str) -> str:
     else:
         runs = TRANSLATORS.load(model.config.method).__name__
         judged = settings.get("methods", {}).items()
-        rows = {key for key, one in judged if (one["model"], one["class"]) == (own, runs)}
+        plain = {"class": runs, "model": own}
+        rows = {
+            key
+            for key, one in judged
+            if plain.items() <= one.items() and not {"segmenter", "detail"} & {*one}
+        }
     lines = [line for line in results["summary"] if line["method"] in rows]
     return FIDELITY.format(slices=settings["slices"], table=_table(lines)) if lines else ""
 
