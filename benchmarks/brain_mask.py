@@ -8,18 +8,17 @@ from scipy import ndimage
 from chiasm.phantom import Settings, subject
 from chiasm.volume import Volume
 
-_TO_LPS = np.diag(
-    [-1.0, -1.0, 1.0]
-)  # ITK counts to the left and back, NIfTI to the right and front
+# ITK counts millimetres to the left and back, NIfTI to the right and front.
+_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _MARGIN = 4.0  # mm
 
 
 def brain_mask(t1: Volume, seed: int = 0) -> np.ndarray:
     """A bool array on the scan's grid, without the brain's outermost layer.
 
-    Registers a digital person with a head to the scan, with twelve parameters, by mutual
-    information. That is good to some mm, so a margin keeps the scalp out, whose fat would set the
-    range of intensities.
+    Registers a digital person with a head to the scan, rigidly, then with twelve parameters, by
+    mutual information. That is good to some mm, so a margin keeps the scalp out, whose fat would
+    set the range of intensities.
     """
     import SimpleITK as sitk
 
@@ -28,20 +27,28 @@ def brain_mask(t1: Volume, seed: int = 0) -> np.ndarray:
     fixed, moving = _image(t1.array, t1.affine), _image(head.array, head.affine)
     inside = _image(labels.array > 0, labels.affine)
     transform = sitk.CenteredTransformInitializer(
-        fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
+        fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
     )
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(32)
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(0.1, seed)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsGradientDescent(1.0, 200, 1e-6, 10)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2, 1])
-    method.SetSmoothingSigmasPerLevel([4, 2, 1])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(fixed, moving)
+    for kind in (sitk.Euler3DTransform, sitk.AffineTransform):
+        start = transform
+        if kind is sitk.AffineTransform:
+            start = sitk.AffineTransform(3)
+            start.SetCenter(transform.GetCenter())
+            start.SetMatrix(transform.GetMatrix())
+            start.SetTranslation(transform.GetTranslation())
+        method = sitk.ImageRegistrationMethod()
+        method.SetMetricAsMattesMutualInformation(32)
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        method.SetMetricSamplingPercentage(0.2, seed + 1)
+        method.SetInterpolator(sitk.sitkLinear)
+        method.SetOptimizerAsGradientDescentLineSearch(1.0, 100, 1e-6, 10)
+        method.SetOptimizerScalesFromPhysicalShift()
+        method.SetShrinkFactorsPerLevel([4, 2])
+        method.SetSmoothingSigmasPerLevel([4, 2])
+        method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+        method.SetInitialTransform(start, inPlace=True)
+        method.Execute(fixed, moving)
+        transform = start
     found = sitk.Resample(inside, fixed, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     brain = sitk.GetArrayFromImage(found).transpose(2, 1, 0) > 0.5
     return ndimage.distance_transform_edt(brain, t1.spacing) > _MARGIN
