@@ -65,7 +65,8 @@ def _table(lines: list[dict]) -> str:
 
 
 FIDELITY = """
-On 20 others at 1 mm, {slices} axial slices each (`python benchmarks/fidelity.py --data DIR`):
+On 20 at 1 mm, those ten among them, {slices} axial slices each
+(`python benchmarks/fidelity.py --data DIR`):
 
 {table}
 """

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from chiasm import api, models
 from chiasm.errors import CaseError
+from chiasm.translators import detail
 from chiasm.translators.detail import DetailSettings, _gathered, locally_mapped, with_detail
 
 SPACING = (1.0, 1.0, 1.0)
@@ -119,6 +120,13 @@ def test_outside_the_head_nothing_changes(source, mask):
     assert (np.abs(found[mask]) <= 1).all()
     empty = with_detail(source, translation, np.zeros_like(mask), SPACING, DetailSettings())
     np.testing.assert_array_equal(empty, translation)
+
+
+def test_in_parts_it_is_the_same(source, mask, monkeypatch):
+    whole = with_detail(source, negative(source), mask, SPACING, DetailSettings())
+    monkeypatch.setattr(detail, "_AT_ONCE", 999)
+    parts = with_detail(source, negative(source), mask, SPACING, DetailSettings())
+    np.testing.assert_allclose(whole, parts, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(12, 10, 1), (3, 3, 3), (1, 1, 1)])

@@ -10,6 +10,7 @@ knows better and stays.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -50,6 +51,7 @@ class DetailSettings(BaseModel):
 _CELLS = 0.8
 # Nodes of a curve that no voxel is near follow those that some are.
 _CLOSE, _FAR_WEIGHT = 0.6, 1e-3
+_AT_ONCE = 2**19  # voxels
 
 
 def with_detail(
@@ -123,7 +125,11 @@ def locally_mapped(
     count, total = (gaussian_filter(one, smooth) for one in (count, total))
     prior = settings.prior * count.sum(axis=-1, keepdims=True) + np.finfo(np.float32).tiny
     curves = (total + prior * curve) / (count + prior)
-    return map_coordinates(curves, position.T, order=1, mode="nearest").astype(np.float32)
+    found = [
+        map_coordinates(curves, position[some].T, order=1, mode="nearest", output=np.float32)
+        for some in _parts(len(position))
+    ]
+    return np.concatenate(found)
 
 
 def _smoothed(nodes: np.ndarray) -> np.ndarray:
@@ -135,12 +141,18 @@ def _gathered(
     position: np.ndarray, values: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Number and sum of values at fractional positions (n, 4), each shared by the cells around."""
-    low = np.minimum(position.astype(np.int64), np.array(shape) - 2)
-    share = position - low
     count, total = np.zeros(int(np.prod(shape))), np.zeros(int(np.prod(shape)))
-    for corner in itertools.product((0, 1), repeat=len(shape)):
-        weight = np.prod(np.where(corner, share, 1 - share), axis=1)
-        cell = np.ravel_multi_index(tuple((low + corner).T), shape)
-        count += np.bincount(cell, weight, count.size)
-        total += np.bincount(cell, weight * values, count.size)
+    for some in _parts(len(position)):
+        low = np.minimum(position[some].astype(np.int64), np.array(shape) - 2)
+        share = position[some] - low
+        for corner in itertools.product((0, 1), repeat=len(shape)):
+            weight = np.prod(np.where(corner, share, 1 - share), axis=1)
+            cell = np.ravel_multi_index(tuple((low + corner).T), shape)
+            count += np.bincount(cell, weight, count.size)
+            total += np.bincount(cell, weight * values[some], count.size)
     return count.reshape(shape), total.reshape(shape)
+
+
+def _parts(number: int) -> Iterator[slice]:
+    """All voxels, so many at once: what each of them needs is large."""
+    return (slice(first, first + _AT_ONCE) for first in range(0, number, _AT_ONCE))
