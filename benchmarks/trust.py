@@ -230,7 +230,7 @@ def main() -> None:
     for case in lesion_phantoms(chosen, unseen, target, segmenter):
         lesioned += [judge_lesions(case, name, one) for name, one in single.items()]
     if chosen.data:
-        for case in real_cases(chosen.data, segmenter):
+        for _, case in real_cases(chosen.data, segmenter):
             own = thinned(case, chosen.slices)
             for one in (own, replace(own, source=own.real)):  # the target itself, once a subject
                 named = {"pair": f"{one.subject}, {one.pair}"}

@@ -16,7 +16,8 @@ def test_the_demo_scores_and_shows(chiasm, tmp_path):
     for source in ("PDw", "T2w"):
         none = lines[source, "none"]["dice"]
         translated = lines[source, "regression"]
-        assert none < translated["dice"] < ceiling
+        # A clean T2 may be segmented better than a noisy T1 of the same brain.
+        assert none < min(ceiling, translated["dice"])
         gap = (translated["dice"] - none) / (ceiling - none)
         assert abs(translated["gap_closed"] - gap) < 1e-9
         assert (out / "translated" / f"sub-01_desc-from{source}_dseg.nii.gz").is_file()
