@@ -66,7 +66,7 @@ baselines: $(BASELINES:=/model.safetensors)
 
 benchmarks: baselines $(PHANTOMS)/participants.tsv $(UNSEEN)/participants.tsv
 	$(BIN)/python benchmarks/phantom.py --model "lmi-diffusion published=$(RUNS)/brain-t1-lmi-published"
-	$(BIN)/python benchmarks/fidelity.py --data $(UNSEEN) $(foreach name,published any-contrast joint paired cyclegan stylegan,--model $(name)=$(RUNS)/brain-t1-$(patsubst published,lmi-published,$(name)))
+	$(BIN)/python benchmarks/fidelity.py --data $(UNSEEN) $(foreach name,published any-contrast joint paired cyclegan stylegan,--model $(name)=$(RUNS)/brain-t1-$(patsubst published,lmi-published,$(name))) --model "paired with detail=$(RUNS)/brain-t1-paired@detail=true"
 	$(BIN)/python benchmarks/trust.py --sampled 2 --slices 4
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/planes.py

@@ -1,7 +1,7 @@
 """The table of every method on 20 unseen digital brains at 1 mm.
 
     chiasm phantom -o DIR --subjects 20 --seed 90000 --spacing 1
-    python benchmarks/fidelity.py --data DIR [--slices 12] [--model NAME=FOLDER]
+    python benchmarks/fidelity.py --data DIR [--slices 6] [--model NAME=FOLDER]
 
 The shipped models' methods, and those of folders that `make baselines` trains. Runs `chiasm
 compare` in --runs, where an interrupted run goes on, and saves its summary and rows.
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/fidelity"))
-    parser.add_argument("--slices", type=int, default=12)
+    parser.add_argument("--slices", type=int, default=6)
     parser.add_argument("--sources", default="PD,T2,FLAIR")
     parser.add_argument("--methods", default=",".join((*SHIPPED, "regression")))
     parser.add_argument("--model", action="append", default=[], help="more methods, NAME=FOLDER")

@@ -17,7 +17,7 @@ import chiasm
 from chiasm import api, files
 from chiasm.evaluation.cases import Case
 from chiasm.evaluation.judge import judge, judge_real
-from chiasm.evaluation.methods import Method, load_methods
+from chiasm.evaluation.methods import FLOOR, Method, load_methods
 from chiasm.segmenters import Segmenter
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,7 +47,7 @@ def methods(chosen: argparse.Namespace, edit_levels: Sequence[float]) -> list[Me
         found["lmi-diffusion corrected"] = api.load_translator(chosen.diffusion)
     shipped = [Method(name, translator) for name, translator in found.items()]
     more = load_methods(chosen.model, api.load_segmenter(chosen.segmenter)) if chosen.model else []
-    return shipped + [method for method in more if method.name not in found]
+    return shipped + [method for method in more if method.name != FLOOR]
 
 
 def judge_all(case: Case, compared: Sequence[Method], segmenter: Segmenter) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
     python benchmarks/real.py --data DIR
 
 DIR holds ``open_ms/mni_1mm/patient07`` (T1, T2, FLAIR), ``spm12_templates`` (T1, PD) and
-``itk_slices`` (BrainT1Slice.png, BrainProtonDensitySlice.png). Of these --slices evenly spaced
+``itk_slices`` (BrainT1Slice.png, BrainProtonDensitySlice.png). Of others --slices evenly spaced
 axial slices are judged: patients with tumours, ``brats_gli`` and ``brats2018/*``, and scans as they
 came from the scanner, ``open_ms/native/PATIENT_SESSION``, whose brain `brain_mask` finds (pip
 install -e ".[benchmarks]"); T1, T2 and FLAIR each. What is not there is left out and said so. No
@@ -17,6 +17,7 @@ import argparse
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,9 @@ def others(data: Path, segmenter: Segmenter, slices: int) -> Iterator[tuple[str,
     for name in ("brats_gli", "brats2018", "open_ms/native"):
         if not (data / name).is_dir():
             print(f"left out, not there: {data / name}")
+            continue
+        if name == "open_ms/native" and find_spec("SimpleITK") is None:
+            print(f'left out, its brains need pip install -e ".[benchmarks]": {name}')
             continue
         sessions, _ = find_sessions(data / name, target, ["T2w", "FLAIR"])
         for session in sessions:

@@ -17,7 +17,7 @@ def card(config: ModelConfig, name: str) -> str:
     read = f"{facts.get('samples')} samples, {config.target} "
     read += f"beside {', '.join(sources)}" if sources else "alone"
     loss = f"loss {facts.get('validation_loss'):.4f}"
-    detail = "the scan's own, put back" if config.detail else "what the network makes"
+    detail = "\n| detail | the scan's own, put back |" if config.detail else ""
     draws = f"batch {settings.get('batch')}, seed {settings.get('seed')}"
     return f"""# {name}
 
@@ -29,8 +29,7 @@ A {config.kind} (`{config.method}`) of {config.target} images, trained by `chias
 | sees | {brains}; {config.context.kind} samples at {spacing} mm |
 | network | {config.network.get("name")} |
 | guides | {", ".join(guide["name"] for guide in config.guides) or "none"} |
-| passes | {(config.calibration or {}).get("passes", 1)} |
-| detail | {detail} |
+| passes | {(config.calibration or {}).get("passes", 1)} |{detail}
 | trained on | {subjects.get("train")} subjects, {read} |
 | validated on | {subjects.get("validation")} other subjects: {loss} |
 | iterations | {settings.get("iterations")}, {draws} |
