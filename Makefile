@@ -57,16 +57,21 @@ $(RUNS)/brain-t1-lmi-published/model.safetensors: METHOD := --method lmi-diffusi
 $(RUNS)/brain-t1-any-contrast/model.safetensors: METHOD := --method contrast-agnostic
 $(RUNS)/brain-t1-joint/model.safetensors: METHOD := --method joint-segmenter
 $(RUNS)/brain-t1-paired/model.safetensors: METHOD := --method paired --sources $(SOURCES)
-$(RUNS)/brain-t1-cyclegan/model.safetensors: METHOD := --method cyclegan --sources $(SOURCES)
 $(RUNS)/brain-t1-stylegan/model.safetensors: METHOD := --method stylegan
 
-BASELINES := $(foreach name,lmi-published any-contrast joint paired cyclegan stylegan,$(RUNS)/brain-t1-$(name))
+# One for each source: the way back must know which modality it makes.
+$(RUNS)/brain-t1-cyclegan-%/model.safetensors: $(PAIRS)/participants.tsv
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --target T1 --config $(RECIPES)/brain-t1-cyclegan.yaml --method cyclegan --sources $* $(TRAIN)
 
-baselines: $(BASELINES:=/model.safetensors)
+COMMA := ,
+CYCLEGANS := $(addprefix cyclegan-,$(subst $(COMMA), ,$(SOURCES)))
+BASELINES := lmi-published any-contrast joint paired $(CYCLEGANS) stylegan
+
+baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
 
 benchmarks: baselines $(PHANTOMS)/participants.tsv $(UNSEEN)/participants.tsv
 	$(BIN)/python benchmarks/phantom.py --model "lmi-diffusion published=$(RUNS)/brain-t1-lmi-published"
-	$(BIN)/python benchmarks/fidelity.py --data $(UNSEEN) $(foreach name,published any-contrast joint paired cyclegan stylegan,--model $(name)=$(RUNS)/brain-t1-$(patsubst published,lmi-published,$(name))) --model "paired with detail=$(RUNS)/brain-t1-paired@detail=true"
+	$(BIN)/python benchmarks/fidelity.py --data $(UNSEEN) $(foreach name,any-contrast joint paired $(CYCLEGANS),--model $(name)=$(RUNS)/brain-t1-$(name)) --model published=$(RUNS)/brain-t1-lmi-published --model "paired with detail=$(RUNS)/brain-t1-paired@detail=true" --model stylegan=$(RUNS)/brain-t1-stylegan@steps=40
 	$(BIN)/python benchmarks/trust.py --sampled 2 --slices 4
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/planes.py

@@ -51,8 +51,9 @@ def methods(chosen: argparse.Namespace, edit_levels: Sequence[float]) -> list[Me
 
 
 def judge_all(case: Case, compared: Sequence[Method], segmenter: Segmenter) -> list[dict[str, Any]]:
-    """The rows of one case: every method's, and that of the real target."""
-    rows = [judge(case, method, segmenter).row for method in compared]
+    """The rows of one case: those of every method that knows its source, and the real target's."""
+    knowing = [method for method in compared if method.knows(case.source.modality)]
+    rows = [judge(case, method, segmenter).row for method in knowing]
     return [*rows, judge_real(case).row]
 
 

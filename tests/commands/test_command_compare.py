@@ -222,6 +222,24 @@ def test_a_segmenter_of_two_images_sees_source_and_translation(
     assert str(joint.name) in result["methods"]["joint"]["segmenter"]
 
 
+def test_a_model_of_some_sources_has_rows_of_these(chiasm, dataset, tmp_path, paired, segmenter):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(dataset / "sub-01", folder / "sub-01")
+    pd = next(folder.rglob("*_PDw.nii.gz"))
+    shutil.copy(pd, pd.with_name("sub-01_T2w.nii.gz"))
+    more = ("--methods", f"pairs={paired}", "--segmenter", segmenter)
+    result = chiasm("compare", "-i", folder, "-o", out, *more)
+    assert (result.code, content(out)["failed"]) == (0, [])
+    made = {(row["pair"], row["method"]) for row in content(out)["rows"]}
+    assert made == {
+        *(("PDw→T1w", name) for name in ("none", "pairs", REAL)),
+        *(("T2w→T1w", name) for name in ("none", REAL)),
+    }
+    none_known = chiasm("compare", "-i", folder, "-o", out, "--sources", "T2", *more)
+    assert none_known.code == 2
+    none_known.assert_said("--methods pairs", "T2w", "PDw")
+
+
 def test_a_subject_that_cannot_be_read_is_named_and_the_others_are_done(chiasm, dataset, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     for subject in SUBJECTS[:2]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,8 @@ def compare(
         A folder; gets ``table.csv``, ``rows.csv``, ``compare.json``, ``pictures.png`` and
         ``report.html``.
     methods : sequence of str
-        See `chiasm.evaluation.methods.load_methods`; by default all that are shipped.
+        See `chiasm.evaluation.methods.load_methods`; by default all that are shipped. A model that
+        learned some sources alone has rows of these.
     target : str, optional
         The segmenter's, which is the default.
     sources : sequence of str, optional
@@ -108,6 +109,7 @@ def compare(
     sessions, left_out = find_sessions(folder, goal, wanted)
     for message in left_out:
         _log.warning("chiasm: left out %s", message)
+    _check_known(chosen, {source for session in sessions for source in session.sources})
     for model in (judge_of, *(part for method in chosen for part in method.parts)):
         _read_weights(model)
 
@@ -163,6 +165,15 @@ def _check_context(models: Sequence[Translator | Segmenter]) -> None:
             raise UsageError(explain("--slices", "", problem, "all slices, or 2d models"))
 
 
+def _check_known(methods: Sequence[Method], sources: Iterable[str]) -> None:
+    """A method that knows none of the sources would have no row, which nobody asks for."""
+    for one in methods:
+        if not any(map(one.knows, sources)):
+            problem = f"knows none of {', '.join(sorted(sources))}"
+            known = ", ".join(one.model.model.config.sources)
+            raise UsageError(explain("--methods", one.name, problem, f"sources {known}"))
+
+
 def _read_weights(model: Translator | Segmenter) -> None:
     """Read them now: a model that cannot be used is told before any scan is read."""
     if not isinstance(model, Translator) or model.runs:
@@ -199,7 +210,8 @@ class _Run:
 
     def _keys(self, session: Session, source: str) -> list[tuple[str, str, str, str]]:
         goal = self.segmenter.model.config.target
-        names = [*(method.name for method in self.methods), real_name(goal)]
+        knowing = [method.name for method in self.methods if method.knows(source)]
+        names = [*knowing, real_name(goal)]
         pair = f"{source}→{goal}"
         return [(session.subject, session.session, pair, name) for name in names]
 

@@ -40,6 +40,12 @@ class Method:
         """All that has weights."""
         return (self.model,) if self.own is None else (self.model, self.own)
 
+    def knows(self, source: str | None) -> bool:
+        """Whether its network takes images of this modality: it may have learned some alone."""
+        learned = isinstance(self.model, Translator) and bool(self.model.runs)
+        known = self.model.model.config.sources if learned else []
+        return not known or source in known
+
     @property
     def device(self) -> str:
         """Where it runs."""
