@@ -43,7 +43,8 @@ class CycleGANObjective(AdversarialObjective):
         self.back: Any = network.build(context.spatial_dims, 1, 1)
         self.helpers["back"] = self.back
         for side in ("target", "source"):
-            self.critics[side] = self.critic(channels=32, num_layers_d=3, norm="instance")
+            # Norms would hide from a critic how bright a tissue is; translations turn blotchy.
+            self.critics[side] = self.critic(channels=32, num_layers_d=3, norm=None)
         self.pools: Any = nn.ModuleDict(
             {side: ImagePool(settings.adversarial.pool) for side in self.critics}
         )
