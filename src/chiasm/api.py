@@ -76,7 +76,7 @@ def load_translator(
     method : str, optional
         A registered translator; by default the one the model was trained for.
     to : str, optional
-        The target modality; must be the model's.
+        The target modality; must be one that the model makes.
     **options
         Of `chiasm.translators.RunOptions`: steps, scheduler, guidance, start, edit_from, steering,
         detail, noise, planes, seed, samples, batch, device.
@@ -90,9 +90,8 @@ def load_translator(
     kind = None if method is None else TRANSLATORS.load(method, "--method")
     chosen = _options(**options)
     loaded = models.load(model or _shipped_for(kind, target), kind="translator")
-    if target not in (None, loaded.config.target):
-        problem = "is not what this model makes"
-        raise UsageError(explain("--to", target, problem, loaded.config.target))
+    if target is not None:
+        loaded = loaded.towards(target)
     kind = kind or TRANSLATORS.load(loaded.config.method)
     return kind(loaded, chosen)
 
@@ -119,7 +118,8 @@ def _shipped_for(kind: type[Translator] | None, target: str | None) -> str:
     for name in sorted(models.shipped(), key=lambda one: one != DEFAULT_MODEL):
         config = models.peek(name)
         suits = kind is None or not kind.runs or config.get("method") in kind.runs
-        if config.get("kind") == "translator" and suits and target in (None, config.get("target")):
+        made = (None, config.get("target"), *config.get("targets", {}))
+        if config.get("kind") == "translator" and suits and target in made:
             return name
     return DEFAULT_MODEL
 

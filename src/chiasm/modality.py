@@ -6,13 +6,15 @@ import re
 
 from chiasm.errors import UsageError, explain
 
-# BIDS anatomical suffixes (https://bids-specification.readthedocs.io, MRI, "Anatomy") and CT.
+# BIDS anatomical suffixes (https://bids-specification.readthedocs.io, MRI, "Anatomy"), CT, and
+# T1 with contrast agent, which BIDS tells by an entity and the BraTS challenges by a name.
 SUFFIXES = (
     "T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT2", "PDT2", "angio",
-    "T1map", "T2map", "T2starmap", "PDmap", "SWI", "CT",
+    "T1map", "T2map", "T2starmap", "PDmap", "SWI", "CT", "T1ce",
 )  # fmt: skip
 _ALIASES = {
     "t1": "T1w", "t2": "T2w", "pd": "PDw", "t2star": "T2starw", "t2*": "T2starw", "t2f": "FLAIR",
+    "t1n": "T1w", "t1c": "T1ce", "t1gd": "T1ce",
 } | {suffix.lower(): suffix for suffix in SUFFIXES}  # fmt: skip
 
 
@@ -35,7 +37,17 @@ def modality_name(name: str, argument: str = "modality") -> str:
 def modality_from_filename(name: str) -> str | None:
     """The modality that a file name ends with (``sub-01_T1w.nii.gz``, ``PD.nii``), else None."""
     stem = re.split(r"\.(?:nii|png|tif|tiff|gz)\b", name, flags=re.IGNORECASE)[0]
-    return _ALIASES.get(stem.rsplit("_", 1)[-1].lower())
+    return _ALIASES.get(split_modality(stem)[1].lower())
+
+
+def split_modality(stem: str) -> tuple[str, str]:
+    """A file's name without its ending, before and after where its modality begins.
+
+    ``sub-01_T1w`` → ``sub-01``, ``T1w``; where nothing is parted by ``_``, by the last hyphen:
+    ``IXI002-Guys-0828-T1`` → ``IXI002-Guys-0828``, ``T1``.
+    """
+    before, _, after = stem.rpartition("_" if "_" in stem else "-")
+    return before, after
 
 
 def units_of(modality: str | None) -> str:

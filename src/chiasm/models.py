@@ -38,6 +38,15 @@ class LabelSettings(BaseModel):
     colour: str
 
 
+class Scale(BaseModel):
+    """Of a modality: what 0 and 1 mean in its units, and how its intensities lie between."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    intensity: IntensityMap
+    quantiles: list[float] = []
+
+
 class ModelConfig(BaseModel):
     """All that is needed to run a model, but its weights.
 
@@ -48,7 +57,10 @@ class ModelConfig(BaseModel):
     kind, method : str
         What it is, and the registered translator or segmenter that runs it.
     target : str
-        The modality it was trained on (BIDS suffix).
+        The modality it was trained on (BIDS suffix); of a translator, what it makes.
+    targets : dict
+        Of a translator that makes several: the scale of each, in the order of its labels.
+        ``target`` is that which it makes unless it is told (`Model.towards`).
     sources : list of str
         Of a translator that learned from source images: the modalities it knows; any, if empty.
     any_contrast : bool
@@ -57,9 +69,9 @@ class ModelConfig(BaseModel):
         Whether it has only ever seen skull-stripped brains.
     grid, context : GridSettings, Context
         The lattice and the part of the volume that its network sees.
-    network, guides, calibration, diffusion, inversion, detail : dict
-        As the network's, guides', calibration's, denoiser's, inversion's and detail's settings
-        read them.
+    network, guides, calibration, latent, diffusion, inversion, detail : dict
+        As the network's, guides', calibration's, latent's, denoiser's, inversion's and detail's
+        settings read them.
     intensity : IntensityMap
         Of the target: what 0 and 1 mean in its units; None for a segmenter.
     quantiles : list of float
@@ -79,6 +91,7 @@ class ModelConfig(BaseModel):
     kind: Literal["translator", "segmenter"]
     method: str
     target: str
+    targets: dict[str, Scale] = {}
     sources: list[str] = []
     any_contrast: bool = False
     brain_only: bool = True
@@ -87,6 +100,7 @@ class ModelConfig(BaseModel):
     network: dict[str, Any]
     guides: list[dict[str, Any]] = []
     calibration: dict[str, Any] | None = None
+    latent: dict[str, Any] | None = None
     diffusion: dict[str, Any] | None = None
     inversion: dict[str, Any] | None = None
     detail: dict[str, Any] | None = None
@@ -104,16 +118,40 @@ class ModelConfig(BaseModel):
             raise ValueError("a translator's config needs the target's intensity map")
         if self.kind == "segmenter" and not self.labels:
             raise ValueError("a segmenter's config needs its labels")
+        if self.targets and self.target not in self.targets:
+            raise ValueError("the target is none of the targets")
         return self
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder, read; its weights are read when `module` is first used."""
+    """A model folder, read; its weights are read when `module` is first used.
+
+    ``whole`` is the model as it was read, where this is a view of it (`towards`).
+    """
 
     name: str
     folder: Path
     config: ModelConfig
+    whole: Model | None = None
+
+    def towards(self, target: str) -> Model:
+        """The same model, to make this one of its targets; weights are read once for all.
+
+        Raises
+        ------
+        UsageError
+            A modality that it does not make.
+        """
+        scales = self.config.targets
+        if target == self.config.target:
+            return self
+        if target not in scales:
+            legal = ", ".join(scales or [self.config.target])
+            raise UsageError(explain("--to", target, "is not what this model makes", legal))
+        chosen = {"target": target, **dict(scales[target])}
+        config = self.config.model_copy(update=chosen)
+        return Model(self.name, self.folder, config, self.whole or self)
 
     @cached_property
     def module(self) -> Any:
@@ -128,6 +166,8 @@ class Model:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        if self.whole is not None:
+            return self.whole.module
         path = self.folder / WEIGHTS
         argument = "--segmenter" if self.config.kind == "segmenter" else "--model"
         legal = f"a folder with {CONFIG} and {WEIGHTS}, as `chiasm train` writes it"

@@ -145,6 +145,10 @@ TRANSLATORS = Registry(
             "chiasm.translators.steered:Steered",
             "the unguided target model, steered by the gradient of local mutual information",
         ),
+        "aldm": Entry(
+            "chiasm.translators.aldm:ALDM",
+            "any modality to any other by latent diffusion with MS-SPADE (Kim & Park 2024)",
+        ),
         "cyclegan": Entry(
             "chiasm.translators.cyclegan:CycleGAN",
             "a network trained on unpaired source images (Zhu 2017); not zero-shot",
@@ -178,6 +182,10 @@ OBJECTIVES = Registry(
             "chiasm.training.lmi_diffusion:DiffusionObjective", "denoising under guides"
         ),
         "paired": Entry("chiasm.training.paired:PairedObjective", "L1 on pairs, with --sources"),
+        "aldm": Entry(
+            "chiasm.training.aldm:ALDMObjective",
+            "in stages: VQ-GAN, MS-SPADE, latent diffusion; with --modalities",
+        ),
         "cyclegan": Entry(
             "chiasm.training.cyclegan:CycleGANObjective", "cycle consistency; reads --sources"
         ),

@@ -60,7 +60,7 @@ def test_folders_without_bids_names(tmp_path):
     touch(tmp_path, "ben/T1.nii", "ben/dseg.nii")
     sessions, _ = find_sessions(tmp_path, "T1w")
     assert [(one.subject, list(one.sources)) for one in sessions] == [
-        ("ana", ["T2w"]),
+        ("ana", ["T1ce", "T2w"]),
         ("ben", ["T2w"]),
     ]
     assert sessions[0].truth == tmp_path / "ana" / "dseg.nii"

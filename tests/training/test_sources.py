@@ -7,6 +7,7 @@ import torch
 from chiasm import files
 from chiasm.errors import CaseError
 from chiasm.training.data import Samples, Subject, find_subjects
+from chiasm.training.modalities import AnyToAnySamples
 from chiasm.training.settings import Augmentation, TrainingSettings
 from chiasm.training.sources import UnpairedSamples, find_paired, split_unpaired
 from chiasm.volume import Volume
@@ -200,3 +201,39 @@ def test_every_unpaired_draw_is_of_other_subjects(folder):
         }
     assert len(pairs) > 1
     assert all(one != other for one, other in pairs)
+
+
+def test_a_folder_for_each_modality_as_ixi_has(tmp_path):
+    for subject in ("IXI002-Guys-0828", "IXI012-HH-1211"):
+        for modality in ("T1", "PD"):
+            save(tmp_path / f"IXI-{modality}" / f"{subject}-{modality}.nii.gz", 1.0, modality)
+    subjects = find_paired(tmp_path, find_subjects(tmp_path, "T1w"), ["PDw"])
+    assert [one.name for one in subjects] == ["IXI002", "IXI012"]
+    for one in subjects:
+        assert one.sources[0].image.name == one.image.name.replace("T1", "PD")
+
+
+def test_two_scans_that_may_be_meant_are_refused(tmp_path):
+    for name in ("a/IXI002-Guys-0828-T1", "b/IXI002-Guys-0828-PD", "c/IXI002-Guys-0828-PD"):
+        save(tmp_path / f"{name}.nii.gz", 1.0, None)
+    with pytest.raises(CaseError, match="has 2 PDw images"):
+        find_paired(tmp_path, find_subjects(tmp_path, "T1w"), ["PDw"])
+
+
+def test_from_any_modality_to_any_other(folder):
+    settings = TrainingSettings(**SETTINGS, sources=["PD", "T2"])
+    subjects = find_paired(folder, find_subjects(folder, "T1w"), settings.sources)
+    samples = AnyToAnySamples(subjects, settings, divisible_by=8)
+    plain = [paired(folder, "PD"), paired(folder, "T2")]
+    every = [plain[0].images, *(one.sources[:, 0] for one in plain)]
+    pairs = set()
+    for step in range(8):
+        batch = samples.batch(6, (0, step), None)
+        for k, image in enumerate(batch.image):
+            target, source = int(batch.modality[k]), int(batch.source_modality[k])
+            (where,) = (n for n, one in enumerate(every[target]) if torch.equal(one, image))
+            assert torch.equal(batch.source[k], every[source][where])
+            known = np.quantile(image[batch.mask[k]], 0.5)
+            assert abs(np.quantile(batch.population[k], 0.5) - known) < 0.2
+            pairs.add((target, source))
+    assert pairs == {(a, b) for a in range(3) for b in range(3) if a != b}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import chiasm
 from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.modality import modality_from_filename, modality_name
+from chiasm.modality import modality_from_filename, modality_name, split_modality
 from chiasm.models import Model
 from chiasm.volume import Volume
 
@@ -68,6 +68,9 @@ def plan(
         The output is a file's name for several inputs, two inputs would be written to one file, or
         an input would be replaced.
     """
+    if folder and _is_file_name(output):
+        problem = "names one file"
+        raise UsageError(explain("-o", output, problem, "a folder for several outputs of a scan"))
     to_file = not folder and _is_file_name(output)
     if to_file and (len(inputs) > 1 or inputs[0].is_dir()):
         raise UsageError(explain("-o", output, "names one file", "a folder for several inputs"))
@@ -124,7 +127,7 @@ def _subject(image: Path) -> str:
     known = modality_from_filename(image.name)
     if known is None:
         return stem
-    return stem.rpartition("_")[0] or stem
+    return split_modality(stem)[0] or stem
 
 
 def _beside(image: Path) -> Path:

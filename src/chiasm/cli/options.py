@@ -27,6 +27,10 @@ Method = Annotated[
     str | None, typer.Option(help="A translator of `chiasm info`.", show_default="the model's")
 ]
 To = Annotated[str | None, typer.Option(help="Target modality.", show_default="the model's")]
+Targets = Annotated[
+    str | None,
+    typer.Option(help="Target modality, or several: T2,FLAIR.", show_default="the model's"),
+]
 Modality = Annotated[
     str | None, typer.Option(help="Of the source.", show_default="what the file name ends with")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from chiasm.cli import options as o
@@ -12,7 +13,7 @@ def command(
     output: o.Output,
     model: o.ModelName = None,
     method: o.Method = None,
-    to: o.To = None,
+    to: o.Targets = None,
     modality: o.Modality = None,
     mask: o.Mask = None,
     steps: o.Steps = None,
@@ -56,15 +57,28 @@ def command(
         "batch": batch,
         "device": device,
     }
-    translator = api.load_translator(model, method, to, **chosen)
-    config = translator.model.config
-    planned, errors = cases.plan(
-        input, output, [config.target], leave_out=config.target, deviation=samples > 1
-    )
-    if translator.runs:
-        cases.read_weights(translator.model)
+    wanted = [None] if to is None else to.split(",")
+    first = api.load_translator(model, method, wanted[0], **chosen)
+    config = first.model.config
+    planned: list[cases.Case] = []
+    translators: dict[tuple[Path, ...], Any] = {}
+    for one in [first, *(first.towards(name or "") for name in wanted[1:])]:
+        target = one.model.config.target
+        found, errors = cases.plan(
+            input,
+            output,
+            [target],
+            leave_out=target,
+            folder=len(wanted) > 1,
+            deviation=samples > 1,
+        )
+        planned += found
+        translators |= {case.outputs: one for case in found}
+    if first.runs:
+        cases.read_weights(first.model)
 
     def work(case: cases.Case) -> dict[str, Any]:
+        translator = translators[case.outputs]
         volume = files.read(case.source, modality=source_modality, spacing=spacing)
         inside = api.as_mask(mask, volume)
         inside = head_mask(volume) if inside is None else inside
@@ -76,7 +90,7 @@ def command(
             files.write(image, path, overwrite=overwrite, synthetic=True, like=case.source)
         return judged | result.record
 
-    settings = {"model": translator.model.name, "method": method or config.method, **chosen}
+    settings = {"model": first.model.name, "method": method or config.method, **chosen}
     return cases.run_cases(
         planned, errors, work, overwrite=overwrite, report=report, settings=settings
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
+
+from chiasm.networks.vqgan import VQGAN
 
 
 class Codec(nn.Module, ABC):
@@ -36,3 +39,48 @@ class ImageCodec(Codec):
 
     def decode(self, sample: Tensor) -> Tensor:
         return (sample + 1) / 2
+
+
+class LatentCodec(Codec):
+    """The latent of a VQ-GAN, each channel of mean 0 and deviation 1; decoding quantises it.
+
+    Parameters
+    ----------
+    network : VQGAN
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: VQGAN) -> None:
+        super().__init__()
+        self.network = network
+        self.factor, self.channels = network.factor, network.latent
+        # Measured on training images once the autoencoder is trained (`measure`).
+        self.register_buffer("mean", torch.zeros(self.channels))
+        self.register_buffer("deviation", torch.ones(self.channels))
+
+    def _shaped(self, statistic: Tensor, like: Tensor) -> Tensor:
+        return statistic.view(1, -1, *(1,) * (like.ndim - 2))
+
+    def measure(self, images: Tensor, masks: Tensor) -> None:
+        """Take mean and deviation of the latents of these images, where their heads are.
+
+        Parameters
+        ----------
+        images, masks : Tensor, shape (B, 1, \\*spatial)
+        """
+        with torch.no_grad():
+            latents = self.network.encode(images * 2 - 1)
+            inside = nn.functional.interpolate(masks.float(), latents.shape[2:], mode="nearest")
+            values = latents.movedim(1, -1)[inside[:, 0] > 0]
+            self.mean.copy_(values.mean(0))
+            self.deviation.copy_(values.std(0).clamp_min(1e-6))
+
+    def encode(self, image: Tensor) -> Tensor:
+        latent = self.network.encode(image * 2 - 1)
+        return (latent - self._shaped(self.mean, latent)) / self._shaped(self.deviation, latent)
+
+    def decode(self, sample: Tensor) -> Tensor:
+        latent = sample * self._shaped(self.deviation, sample) + self._shaped(self.mean, sample)
+        return (self.network.decode(self.network.quantise(latent)[0]) + 1) / 2

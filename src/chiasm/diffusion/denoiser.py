@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -67,7 +68,36 @@ class DiffusionSettings(BaseModel):
         return steps
 
 
-class Denoiser(nn.Module):
+class VariancePreserving(nn.Module):
+    """What every denoiser knows of its process: x_t = α·x0 + σ·ε, α² + σ² = 1."""
+
+    signal: Tensor
+
+    def __init__(self, settings: DiffusionSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.parameterisation = PARAMETERISATIONS.load(settings.parameterisation)()
+        self.register_buffer("signal", settings.schedule.signal().float(), persistent=False)
+
+    def amplitudes(self, time: Tensor, signal: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
+        """α and σ at each sample's time, shaped to broadcast over (B, C, \\*spatial)."""
+        kept = signal.to(time.device)[time.long()].view(-1, *(1,) * (ndim - 1)).float()
+        return kept.sqrt(), (1 - kept).sqrt()
+
+
+def extrapolated(
+    guided: Callable[[], Tensor] | None, unguided: Callable[[], Tensor], guidance: float
+) -> Tensor:
+    """Classifier-free guidance (Ho & Salimans 2022); what has no weight is not computed."""
+    if guided is None or guidance == 0:
+        return unguided()
+    if guidance == 1:
+        return guided()
+    without = unguided()
+    return without + guidance * (guided() - without)
+
+
+class Denoiser(VariancePreserving):
     """Estimates x0 from x_t, t and the guide of a source.
 
     Parameters
@@ -82,8 +112,6 @@ class Denoiser(nn.Module):
         Channels of the source: slices of context (`chiasm.context`).
     """
 
-    signal: Tensor
-
     def __init__(
         self,
         network: NetworkSettings,
@@ -93,12 +121,10 @@ class Denoiser(nn.Module):
         spatial_dims: int,
         images: int,
     ) -> None:
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.guides = guides
         self.guide_channels = guides.channels(images, spatial_dims)
         self.codec = CODECS.load(settings.codec, "codec")()
-        self.parameterisation = PARAMETERISATIONS.load(settings.parameterisation)()
         channels = self.codec.channels
         self.network = network.build(spatial_dims, channels + self.guide_channels, channels)
         self.estimate_channel = guides.estimate_channel(images, spatial_dims)
@@ -106,17 +132,11 @@ class Denoiser(nn.Module):
         if settings.residual and (self.estimate_channel is None or not in_image):
             legal = "the guide translation, and diffusion in the image itself"
             raise UsageError(explain("diffusion.residual", True, "has nothing to add to", legal))
-        self.register_buffer("signal", settings.schedule.signal().float(), persistent=False)
 
     @property
     def divisible_by(self) -> int:
         """What every spatial size of an image must be a multiple of."""
         return math.lcm(self.network.divisible_by * self.codec.factor, self.guides.divisible_by)
-
-    def amplitudes(self, time: Tensor, signal: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
-        """α and σ at each sample's time, shaped to broadcast over (B, C, \\*spatial)."""
-        kept = signal.to(time.device)[time.long()].view(-1, *(1,) * (ndim - 1)).float()
-        return kept.sqrt(), (1 - kept).sqrt()
 
     def conditioning(self, guide: PreparedGuide, x_t: Tensor, time: Tensor) -> Tensor:
         """The guide's channels at this evaluation, on the sample's lattice."""
@@ -166,12 +186,7 @@ class Denoiser(nn.Module):
                 output = self.predict(x_t, time, channels)
                 return self.parameterisation.x0(output, x_t, alpha, sigma)
 
-            if guide is None or guidance == 0:
-                return x0(none)
-            guided = x0(self.conditioning(guide, x_t, time))
-            if guidance == 1:
-                return guided
-            unguided = x0(none)
-            return unguided + guidance * (guided - unguided)
+            guided = None if guide is None else lambda: x0(self.conditioning(guide, x_t, time))
+            return extrapolated(guided, lambda: x0(none), guidance)
 
         return denoise

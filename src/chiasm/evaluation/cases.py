@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ from chiasm.evaluation.slices import axial_axis, spread, take
 from chiasm.head import head_mask
 from chiasm.intensity import on_unit_range
 from chiasm.modality import modality_from_filename
+from chiasm.subject import subject_of
 from chiasm.volume import LabelVolume, Volume
 
 Segment = Callable[[Volume, np.ndarray], LabelVolume]
@@ -100,10 +100,8 @@ def find_sessions(
 ) -> tuple[list[Session], list[str]]:
     """The sessions below a folder that have the target modality and a source.
 
-    Files belong together by their BIDS entities ``sub-`` and ``ses-``; elsewhere by their folder
-    and what their names begin with (``ana/T1w.nii.gz`` and ``ana/PDw.nii.gz``, or
-    ``ana_T1w.nii.gz`` and ``ana_PDw.nii.gz``). Of several files of one kind the one of the
-    shortest name is taken (``sub-01_T1w``, not ``sub-01_ce-gadolinium_T1w``).
+    Files belong together as `chiasm.subject.subject_of` says. Of several files of one kind the
+    one of the shortest name is taken (``sub-01_T1w``, not ``sub-01_ce-gadolinium_T1w``).
 
     Parameters
     ----------
@@ -136,7 +134,7 @@ def find_sessions(
     maps = [(path, kind) for kind in kinds for path in files.find_maps(folder, kind)]
     found: dict[tuple[str, str], dict[str, list[Path]]] = {}
     for path, kind in images + maps:
-        found.setdefault(_session_of(path, folder), {}).setdefault(kind, []).append(path)
+        found.setdefault(subject_of(path, folder), {}).setdefault(kind, []).append(path)
     sessions, left_out = [], []
     for (subject, session), groups in sorted(found.items()):
         wanted = [one for one in sources or sorted(groups) if one not in (target, *kinds)]
@@ -157,19 +155,6 @@ def find_sessions(
         problem = f"holds no label map (_dseg) of {without[0]}, but of others"
         raise CaseError(explain("-i", folder, problem, "one for every subject, or for none"))
     return sessions, left_out
-
-
-def _session_of(path: Path, folder: Path) -> tuple[str, str]:
-    """The subject and session that a file belongs to."""
-    below = path.relative_to(folder) if path.is_relative_to(folder) and path != folder else path
-    subject, session = (
-        re.findall(rf"(?:^|[/_])({entity}-[^_./]+)", below.as_posix()) for entity in ("sub", "ses")
-    )
-    if subject:
-        return subject[-1], session[-1] if session else ""
-    begin = files.stem(path).rpartition("_")[0]
-    parts = [*below.parts[:-1], *filter(None, [begin])]
-    return "/".join(parts) or folder.resolve().name, ""
 
 
 def _one_of(paths: Sequence[Path]) -> Path:

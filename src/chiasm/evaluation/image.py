@@ -1,4 +1,4 @@
-"""Scores of an image against the true one, inside a mask: MAE, PSNR, SSIM."""
+"""Scores of an image against the true one, inside a mask: MAE, NMSE, PSNR, SSIM."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class ImageScores(BaseModel):
     ----------
     mae : float
         Mean absolute error inside the mask, in ``units``.
+    nmse : float
+        Sum of squared errors over the truth's sum of squares, inside the mask.
     psnr : float
         Peak signal-to-noise ratio in dB, 10 log10(``data_range``² / mean squared error) inside the
         mask; infinite for equal images.
@@ -44,6 +46,7 @@ class ImageScores(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     mae: Score
+    nmse: Score
     psnr: Score
     ssim: Score
     units: str
@@ -60,7 +63,7 @@ def image_scores(
     *,
     slice_axis: int | None = None,
 ) -> ImageScores:
-    """Masked MAE, PSNR and SSIM of an image against the true one.
+    """Masked MAE, NMSE, PSNR and SSIM of an image against the true one.
 
     SSIM is that of Wang et al. 2004 (doi:10.1109/TIP.2003.819861): Gaussian weights of 1.5 voxels,
     K1 = 0.01, K2 = 0.03. Its map is computed on the whole images, so windows at the mask's edge
@@ -96,6 +99,7 @@ def image_scores(
     similarity, windows = _ssim_map(predicted, true, data_range, slice_axis)
     return ImageScores(
         mae=float(np.abs(error).mean()),
+        nmse=float(np.sum(error**2) / power) if (power := np.sum(true[inside] ** 2)) else np.inf,
         psnr=10 * np.log10(data_range**2 / mean_square) if mean_square else np.inf,
         ssim=float(similarity[inside].mean()),
         units=truth.units,

@@ -226,3 +226,37 @@ def randomise_contrast(
         return ((x - low.view(one_each)) / width.view(one_each)).clamp(0, 1)
 
     return Randomised(on_unit_range(seen) * mask, on_unit_range(voxels))
+
+
+def randomise_some(
+    image: Tensor,
+    mask: Tensor,
+    population: Tensor,
+    settings: ContrastSettings,
+    share: float,
+    generator: torch.Generator | None = None,
+    *,
+    others: Tensor | None = None,
+) -> Tensor:
+    """`randomise_contrast` of a random share of the samples; the others stay as they are.
+
+    Parameters
+    ----------
+    image, mask, population, settings, generator
+        As in `randomise_contrast`.
+    share : float
+        Of the samples, in [0, 1].
+    others : Tensor, shape (B, C, \\*spatial), optional
+        What the other samples are, in place of the image.
+    """
+    rest = image if others is None else others
+    if not share:
+        return rest
+    chosen = torch.rand(len(image), generator=generator) < share
+    if not chosen.any():
+        return rest
+    some = chosen.to(image.device)
+    made = randomise_contrast(image[some], mask[some], population[some], settings, generator)
+    result = rest.clone()
+    result[some] = made.image
+    return result

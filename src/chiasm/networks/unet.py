@@ -26,17 +26,17 @@ class _OneStep(nn.Module):
 
 
 class _Timed(nn.Module):
-    """DiffusionModelUNet: residual blocks conditioned on t."""
+    """DiffusionModelUNet: residual blocks conditioned on t, and on a label where it takes one."""
 
     def __init__(self, network: DiffusionModelUNet, levels: int) -> None:
         super().__init__()
         self.network = network
         self.divisible_by = 2 ** (levels - 1)
 
-    def forward(self, x: Tensor, t: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | None, label: Tensor | None = None) -> Tensor:
         if t is None:
             raise ValueError("diffusion-unet needs a time for every sample; t is None")
-        return self.network(x, t)
+        return self.network(x, t, class_labels=label)
 
 
 def unet(spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from torch.utils.data import IterableDataset
 from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.intensity import IntensityMap
-from chiasm.modality import modality_from_filename
+from chiasm.modality import split_modality
 from chiasm.preparation import Prepared, prepare, prepare_onto
 from chiasm.progress import progress
+from chiasm.subject import subject_of
 from chiasm.training.settings import Augmentation, TrainingSettings
 
 # Quantiles of a volume that stand for its voxels.
@@ -50,10 +51,10 @@ def find_subjects(folder: Path, modality: str, *, with_labels: bool = False) -> 
     """
     found = []
     for image in files.find_images(folder, modality=modality):
-        name = _subject(image, folder)
+        name, _ = subject_of(image, folder)
         labels = None
         if with_labels:
-            stem = files.stem(image).rsplit("_", 1)[0]
+            stem, _ = split_modality(files.stem(image))
             matches = [image.with_name(f"{stem}_dseg{suffix}") for suffix in files.SUFFIXES]
             labels = next((match for match in matches if match.is_file()), None)
             if labels is None:
@@ -61,19 +62,6 @@ def find_subjects(folder: Path, modality: str, *, with_labels: bool = False) -> 
                 raise CaseError(explain("-i", image, "has no label map", legal))
         found.append(Subject(name, image, modality, labels))
     return found
-
-
-def _subject(image: Path, folder: Path) -> str:
-    """``sub-<label>`` where BIDS names it; else the file's name, or its folder's if that says less.
-
-    ``ana_T1w.nii.gz`` is a subject of its own, ``ana/T1w.nii.gz`` is the subject ``ana``.
-    """
-    parts = image.relative_to(folder).parts or (image.name,)
-    for part in reversed(parts):
-        if named := re.match(r"sub-[^_.]+", part):
-            return named[0]
-    stem = files.stem(image)
-    return stem if "_" in stem or modality_from_filename(stem) is None else parts[0]
 
 
 def split(
@@ -127,6 +115,7 @@ class Batch:
     ``population`` (B, Q) holds the intensities of each sample's whole volume, as quantiles.
     ``source`` (B, images, \\*spatial) and ``source_mask`` are of another modality, for methods that
     read one: paired, it lies voxel on voxel with the image; unpaired, its size may differ.
+    ``modality`` and ``source_modality`` (B,) say which of several they are, by index.
     """
 
     image: Tensor
@@ -135,6 +124,8 @@ class Batch:
     labels: Tensor | None = None
     source: Tensor | None = None
     source_mask: Tensor | None = None
+    modality: Tensor | None = None
+    source_modality: Tensor | None = None
 
     @property
     def centre(self) -> Tensor:
@@ -177,22 +168,18 @@ class Samples:
         divisible_by: int,
         values: tuple[int, ...] = (),
     ) -> None:
-        self.maps: list[IntensityMap] = []
-        self.quantiles: list[np.ndarray] = []
-        populations: list[np.ndarray] = []
-        images, masks, labels = [], [], []
-        sources, source_masks = [], []
+        # What each modality's scans have on [0, 1]: their own maps, and how their values lie there.
+        self.maps: dict[str, list[IntensityMap]] = defaultdict(list)
+        self.quantiles: dict[str, list[np.ndarray]] = defaultdict(list)
+        images, masks, labels, populations = [], [], [], []
+        sources, source_masks, source_populations = [], [], []
         scans = list(product(subjects, settings.grids))
         with progress("read", len(scans)) as advance:
             for subject, grid in scans:
                 volume = files.read(subject.image, modality=subject.modality)
                 prepared = prepare(volume, grid, settings.context, divisible_by=divisible_by)
-                self.maps.append(prepared.intensity)
-                inside = prepared.image[prepared.head]
-                population = np.quantile(inside, np.linspace(0, 1, _POPULATION))
-                self.quantiles.append(population[:: (_POPULATION - 1) // 256])
                 places = prepared.places()
-                populations += [population.astype(np.float32)] * len(places)
+                populations += [self._population(subject, prepared)] * len(places)
                 images += list(prepared.samples()[places])
                 masks += list(settings.context.samples(prepared.head)[places])
                 if subject.labels is not None:
@@ -203,8 +190,11 @@ class Samples:
                     beside = [_beside(source, prepared) for source in subject.sources]
                     each = [one.samples()[places] for one in beside]
                     heads = [settings.context.samples(one.head)[places] for one in beside]
+                    both = zip(subject.sources, beside, strict=True)
+                    values_of = np.stack([self._population(*one) for one in both])
                     sources += list(np.stack(each, axis=1))
                     source_masks += list(np.stack(heads, axis=1))
+                    source_populations += [values_of] * len(places)
                 advance(1)
         spatial = tuple(np.max([image.shape[1:] for image in images], axis=0))
         self.images = _stacked(images, spatial)
@@ -214,6 +204,17 @@ class Samples:
         # (N, sources, images, *spatial)
         self.sources = _stacked(sources, spatial) if sources else None
         self.source_masks = _stacked(source_masks, spatial) if sources else None
+        self.source_populations = (
+            torch.from_numpy(np.stack(source_populations)) if sources else None
+        )
+
+    def _population(self, scan: Subject, prepared: Prepared) -> np.ndarray:
+        """The intensities in a scan's head, as quantiles; its modality's scale is kept."""
+        inside = prepared.image[prepared.head]
+        population = np.quantile(inside, np.linspace(0, 1, _POPULATION))
+        self.maps[scan.modality].append(prepared.intensity)
+        self.quantiles[scan.modality].append(population[:: (_POPULATION - 1) // 256])
+        return population.astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -222,33 +223,39 @@ class Samples:
         """Random samples; the same ``draw`` (seed, step) gives the same batch."""
         rng = np.random.default_rng(draw)
         which = torch.from_numpy(rng.integers(0, len(self), size))
-        image, mask = self.images[which], self.masks[which]
-        population = self.populations[which]
+        # A stream of its own: the other draws are the same with sources and without.
+        drawn = self._drawn(which, np.random.default_rng((*draw, 1)))
+        return drawn if augmentation is None else _warped(drawn, rng, augmentation)
+
+    def _drawn(self, which: Tensor, rng: np.random.Generator) -> Batch:
+        """These samples, each with one of its sources, if there are any."""
+        image, mask, population = self.images[which], self.masks[which], self.populations[which]
         labels = None if self.labels is None else self.labels[which].long()
-        source = source_mask = None
-        if self.sources is not None and self.source_masks is not None:
-            # A stream of its own: the other draws are the same with sources and without.
-            own = np.random.default_rng((*draw, 1))
-            drawn = torch.from_numpy(own.integers(0, self.sources.shape[1], size))
-            source, source_mask = self.sources[which, drawn], self.source_masks[which, drawn]
-        if augmentation is None:
-            return Batch(image, mask, population, labels, source, source_mask)
-        grid = _random_grid(rng, image.shape, augmentation)
-
-        # Cubic where torch has it: linear interpolation would teach a blur.
-        smooth = "bicubic" if image.ndim == 4 else "bilinear"
-
-        def warp(x: Tensor, mode: str) -> Tensor:
-            return functional.grid_sample(x.float(), grid, mode=mode, align_corners=False)
-
-        mask = warp(mask, "nearest") > 0.5
-        image = warp(image, smooth).clamp(0, 1) * mask
-        if labels is not None:
-            labels = warp(labels, "nearest").long()
-        if source is not None and source_mask is not None:
-            source_mask = warp(source_mask, "nearest") > 0.5
-            source = warp(source, smooth).clamp(0, 1) * source_mask
+        if self.sources is None or self.source_masks is None:
+            return Batch(image, mask, population, labels)
+        chosen = torch.from_numpy(rng.integers(0, self.sources.shape[1], len(which)))
+        source, source_mask = self.sources[which, chosen], self.source_masks[which, chosen]
         return Batch(image, mask, population, labels, source, source_mask)
+
+
+def _warped(batch: Batch, rng: np.random.Generator, augmentation: Augmentation) -> Batch:
+    """The batch under one random geometry for each sample, the same for all that it holds."""
+    grid = _random_grid(rng, batch.image.shape, augmentation)
+
+    # Cubic where torch has it: linear interpolation would teach a blur.
+    smooth = "bicubic" if batch.image.ndim == 4 else "bilinear"
+
+    def warp(x: Tensor, mode: str) -> Tensor:
+        return functional.grid_sample(x.float(), grid, mode=mode, align_corners=False)
+
+    mask = warp(batch.mask, "nearest") > 0.5
+    moved: dict[str, Any] = {"image": warp(batch.image, smooth).clamp(0, 1) * mask, "mask": mask}
+    if batch.labels is not None:
+        moved["labels"] = warp(batch.labels, "nearest").long()
+    if batch.source is not None and batch.source_mask is not None:
+        moved["source_mask"] = warp(batch.source_mask, "nearest") > 0.5
+        moved["source"] = warp(batch.source, smooth).clamp(0, 1) * moved["source_mask"]
+    return replace(batch, **moved)
 
 
 def _beside(source: Subject, prepared: Prepared) -> Prepared:

@@ -6,6 +6,7 @@ import logging
 import signal
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -30,6 +31,7 @@ from chiasm.progress import Advance, progress
 from chiasm.registry import OBJECTIVES
 from chiasm.training.card import card
 from chiasm.training.data import Batches, Samples, Subject, find_subjects, split
+from chiasm.training.modalities import AnyToAnySamples
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
 from chiasm.training.sources import UnpairedSamples, check_sources, find_paired, split_unpaired
@@ -124,16 +126,55 @@ def train(
     UsageError
         Illegal settings, sources that the method lacks or does not read.
     """
-    where = resolve_device(device)
     kind = OBJECTIVES.load(settings.method, "--method")
     check_sources(kind, settings)
-    _check_output(output, resume=resume, overwrite=overwrite)
+    device_of = resolve_device(device)
+    if not kind.stages:
+        _check_output(output, resume=resume, overwrite=overwrite)
+        return _run(folder, output, settings, kind, device_of, resume=resume)
+    # The last stage's model is the method's; the others' lie in folders of their own below it.
+    stages = {name: one for name, one in kind.stages.items() if one.applies(settings)}
+    places = {name: output if one is kind else output / name for name, one in stages.items()}
+    for place in places.values():
+        _check_output(place, resume=resume, overwrite=overwrite)
+    if resume and not any((place / _SETTINGS).exists() for place in places.values()):
+        problem = "holds no stage that was begun"
+        legal = f"the folder of an interrupted run, with {next(iter(places))} in it"
+        raise CaseError(explain("--resume", output, problem, legal))
+    model: models.Model | None = None
+    for name, objective in stages.items():
+        place, chosen = places[name], settings.of_stage(name)
+        if resume and (place / models.CONFIG).exists():
+            _check_settings(place, chosen)
+        else:
+            # What is begun anew is not done, whatever lies there from before.
+            (place / models.CONFIG).unlink(missing_ok=True)
+            begun = resume and (place / _CHECKPOINT).exists()
+            _run(folder, place, chosen, objective, device_of, resume=begun, start=model)
+        model = models.load(place, kind=kind.kind, argument="-o")
+    assert model is not None  # there is at least one stage
+    return model.config
+
+
+def _run(
+    folder: Path,
+    output: Path,
+    settings: TrainingSettings,
+    kind: type[Objective],
+    device: torch.device,
+    *,
+    resume: bool,
+    start: models.Model | None = None,
+) -> models.ModelConfig:
+    """Train as `train` says, for one objective; weights of the stage before are in ``start``."""
     checkpoint = output / _CHECKPOINT if resume else None
     state = _resumable(checkpoint, settings) if checkpoint else None
     subjects = find_subjects(folder, settings.target, with_labels=kind.with_labels)
-    divide, gather = split, Samples
-    if kind.with_source == "paired":
+    divide: Any = split
+    gather: type[Samples] = Samples
+    if kind.with_source in ("paired", "any"):
         subjects = find_paired(folder, subjects, settings.sources)
+        gather = AnyToAnySamples if kind.with_source == "any" else Samples
     elif kind.with_source == "unpaired":
         subjects += [one for name in settings.sources for one in find_subjects(folder, name)]
         divide, gather = split_unpaired, UnpairedSamples
@@ -142,15 +183,17 @@ def train(
     seed_everything(settings.seed, verbose=False)
     labels = _labels(subjects[0], settings)
     unit = IntensityMap(low=0, high=1, units="", background=0)
-    draft = _config(settings, kind, labels, unit, [], {})
+    draft = _config(settings, kind, labels, dict.fromkeys(settings.modalities, unit), {}, {})
     module = models.build(draft)
+    if start is not None:
+        _continue_from(start, draft, module)
     objective = kind(settings, module)
     values = tuple(label.value for label in draft.labels)
     multiple = module.divisible_by
     samples = gather(train_subjects, settings, divisible_by=multiple, values=values)
     held_out = gather(validation_subjects, settings, divisible_by=multiple, values=values)
 
-    objective.begin(samples.batch(1, (settings.seed, 0), None))
+    objective.begin(samples.batch(settings.batch, (settings.seed, 0), None))
 
     output.mkdir(parents=True, exist_ok=True)
     written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -160,7 +203,7 @@ def train(
     before = 0 if state is None else int(state["global_step"])
     with progress(f"train {settings.method}", settings.iterations, before) as advance:
         shown = _Progress(advance)
-        trainer = _trainer(settings, output, where, shown)
+        trainer = _trainer(settings, output, device, shown)
         batches = Batches(samples, settings, start=lambda: trainer.global_step)
         held: Any = [
             held_out.batch(settings.batch, (settings.seed, 2**31 + k), None)
@@ -196,12 +239,11 @@ def train(
         "samples": len(samples),
         "validation_loss": scores["validation_loss"],
         "seconds": round(shown.seconds),
-        "device": str(where),
+        "device": str(device),
         "torch": torch.__version__,
     }
-    config = _config(
-        objective.settings, kind, labels, _mean_map(samples.maps), samples.quantiles, facts
-    )
+    maps = {name: _mean_map(found) for name, found in samples.maps.items()}
+    config = _config(objective.settings, kind, labels, maps, samples.quantiles, facts)
     if config.guides:  # with all their settings, and the networks that they named
         config = config.model_copy(update={"guides": module.guides.record()})
     models.save(output, config, module, card(config, output.name))
@@ -217,16 +259,13 @@ def _check_output(output: Path, *, resume: bool, overwrite: bool) -> None:
         raise CaseError(explain("-o", output, "already holds a model", legal))
 
 
-def _resumable(checkpoint: Path, settings: TrainingSettings) -> dict[str, Any]:
-    """What the checkpoint holds, if it is whole and of a run of the same settings."""
-    legal = f"the folder of an interrupted run, with {_SETTINGS} and {_CHECKPOINT}"
-    written = checkpoint.with_name(_SETTINGS)
-    for path in (checkpoint, written):
-        if not path.is_file():
-            raise CaseError(explain("--resume", path, "does not exist", legal))
+def _check_settings(folder: Path, settings: TrainingSettings) -> None:
+    """Refuse to go on with a run of other settings."""
+    written = folder / _SETTINGS
     try:
         before = TrainingSettings.model_validate(yaml.safe_load(written.read_text("utf-8")))
-    except (ValueError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
+        legal = "the file as it was written"
         raise CaseError(explain("--resume", written, "is damaged", legal)) from None
     if before != settings:
         changed = [
@@ -235,7 +274,16 @@ def _resumable(checkpoint: Path, settings: TrainingSettings) -> dict[str, Any]:
             if getattr(before, key) != getattr(settings, key)
         ]
         problem = f"was started with other settings ({', '.join(changed)})"
-        raise CaseError(explain("--resume", checkpoint.parent, problem, f"those in {_SETTINGS}"))
+        raise CaseError(explain("--resume", folder, problem, f"those in {_SETTINGS}"))
+
+
+def _resumable(checkpoint: Path, settings: TrainingSettings) -> dict[str, Any]:
+    """What the checkpoint holds, if it is whole and of a run of the same settings."""
+    legal = f"the folder of an interrupted run, with {_SETTINGS} and {_CHECKPOINT}"
+    for path in (checkpoint, checkpoint.with_name(_SETTINGS)):
+        if not path.is_file():
+            raise CaseError(explain("--resume", path, "does not exist", legal))
+    _check_settings(checkpoint.parent, settings)
     try:
         return torch.load(checkpoint, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, OSError, UnpicklingError):
@@ -298,16 +346,27 @@ def _config(
     settings: TrainingSettings,
     kind: type[Objective],
     labels: list[models.LabelSettings],
-    intensity: IntensityMap,
-    quantiles: list[np.ndarray],
+    maps: Mapping[str, IntensityMap],
+    quantiles: Mapping[str, list[np.ndarray]],
     facts: dict[str, Any],
 ) -> models.ModelConfig:
+    """The model's config; ``maps`` and ``quantiles`` are by modality."""
     translator = kind.kind == "translator"
+    scales = {
+        name: models.Scale(
+            intensity=maps[name],
+            quantiles=np.mean(quantiles[name], axis=0).round(4).tolist() if quantiles else [],
+        )
+        for name in settings.modalities
+        if name in maps
+    }
+    any_to_any = kind.with_source == "any"
     return models.ModelConfig(
         kind=kind.kind,
         method=kind.method,
         target=settings.target,
-        sources=settings.sources,
+        sources=_known_sources(settings, any_to_any),
+        targets=scales if any_to_any else {},
         any_contrast=kind.any_contrast,
         brain_only=settings.brain_only,
         grid=settings.grid,
@@ -315,14 +374,32 @@ def _config(
         network=settings.network,
         guides=settings.guides if translator else [],
         calibration=_whole(CalibrationSettings, settings.calibration) if translator else None,
+        latent=settings.latent or None,
         diffusion=settings.diffusion if settings.diffusion and translator else None,
         inversion=settings.inversion if settings.inversion and translator else None,
         detail=_whole(DetailSettings, settings.detail) if translator else None,
-        intensity=intensity if translator else None,
-        quantiles=np.mean(quantiles, axis=0).round(4).tolist() if quantiles and translator else [],
+        intensity=scales[settings.target].intensity if translator else None,
+        quantiles=scales[settings.target].quantiles if translator else [],
         labels=labels,
         training=facts,
     )
+
+
+def _known_sources(settings: TrainingSettings, any_to_any: bool) -> list[str]:
+    """The modalities that it takes; any, if it learned random contrasts too."""
+    if not any_to_any:
+        return settings.sources
+    return [] if settings.any_contrast else settings.modalities
+
+
+def _continue_from(start: models.Model, draft: models.ModelConfig, module: Any) -> None:
+    """Take the weights of an earlier stage, which must be one of the same model."""
+    for part in ("latent", "network", "context", "grid", "targets"):
+        mine, its = getattr(draft, part), getattr(start.config, part)
+        if list(mine) != list(its) if part == "targets" else mine != its:
+            problem = f"is a stage of another model: its {part} is {its}"
+            raise CaseError(explain("-o", start.folder, problem, f"{mine}, or --overwrite"))
+    module.load_state_dict(start.module.state_dict())
 
 
 def _whole(kind: type[BaseModel], given: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -19,9 +19,10 @@ class Objective(ABC):
 
     ``kind`` is what comes of it, ``defaults`` what it sets where the user says nothing,
     ``with_labels`` whether it reads label maps, ``with_source`` whether it reads images of the
-    settings' sources, of the same subjects or of others; ``any_contrast`` whether a segmenter
-    learns to know every modality; ``method`` what runs the finished model, ``runner`` the
-    Lightning module that trains it.
+    settings' sources, of the same subjects or of others, or goes from any modality to any other;
+    ``any_contrast`` whether a segmenter learns to know every modality; ``method`` what runs the
+    finished model, ``runner`` the Lightning module that trains it. ``stages``: of a method that
+    trains in stages, their objectives by name, in order; the last is the method's own.
     """
 
     kind: ClassVar[Literal["translator", "segmenter"]]
@@ -29,13 +30,19 @@ class Objective(ABC):
     defaults: ClassVar[dict[str, Any]] = {}
     with_labels: ClassVar[bool] = False
     any_contrast: ClassVar[bool] = False
-    with_source: ClassVar[Literal["none", "unpaired", "paired"]] = "none"
+    with_source: ClassVar[Literal["none", "unpaired", "paired", "any"]] = "none"
+    stages: ClassVar[dict[str, type[Objective]]] = {}
     runner: ClassVar[type[TrainingModule]] = TrainingModule
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:
         self.settings = settings
         self.module = module
         self.contrast = ContrastSettings.model_validate(settings.contrast)
+
+    @classmethod
+    def applies(cls, settings: TrainingSettings) -> bool:
+        """Whether a stage has anything to train under these settings."""
+        return True
 
     def begin(self, batch: Batch) -> None:  # noqa: B027
         """Called once before the first iteration, with training images as they are read."""

@@ -61,6 +61,33 @@ class AdversarialSettings(BaseModel):
     pool: int = Field(default=50, ge=1)
 
 
+class LatentLosses(BaseModel):
+    """Weights of the losses that lead to a latent (aldm); 0 switches one off.
+
+    Parameters
+    ----------
+    reconstruction : float
+        Mean absolute error of there and back.
+    quantisation : float
+        Of the commitment to the codes.
+    adversarial : float
+        What a patch critic thinks of there and back.
+    perceptual : float
+        Mean absolute difference of that critic's features: no weights are downloaded, and none
+        fit volumes of one channel.
+    cycle : float
+        There and back between modalities, in the latent.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    reconstruction: float = Field(default=1.0, ge=0)
+    quantisation: float = Field(default=1.0, ge=0)
+    adversarial: float = Field(default=0.01, ge=0)
+    perceptual: float = Field(default=0.1, ge=0)
+    cycle: float = Field(default=0.5, ge=0)
+
+
 class TrainingSettings(BaseModel):
     """A training run.
 
@@ -73,12 +100,17 @@ class TrainingSettings(BaseModel):
     sources : list of str
         Other modalities that are read, for the methods that learn from them; each training sample
         draws one.
-    grid, context, network, guides, calibration, diffusion, inversion, detail, contrast
+    grid, context, network, guides, calibration, latent, diffusion, inversion, detail, contrast
         Of the model; see the classes of these names.
     planes : list of {"axial", "coronal", "sagittal"}
         Whose slices are trained on, each at the grid's in-plane spacing; empty for the grid's own.
     augmentation : Augmentation
     adversarial : AdversarialSettings
+    losses : LatentLosses
+    any_contrast : float
+        Share of the samples whose source is the target under a random contrast (aldm).
+    stages : dict
+        Of methods that train in stages: a stage's name → its settings, over all others.
     iterations, batch, learning_rate, weight_decay, warmup, clip
         Of AdamW under a warm-up and a cosine.
     ema : float
@@ -117,12 +149,16 @@ class TrainingSettings(BaseModel):
     network: dict[str, Any] = {}
     guides: list[dict[str, Any]] = []
     calibration: dict[str, Any] | None = None
+    latent: dict[str, Any] = {}
     diffusion: dict[str, Any] = {}
     inversion: dict[str, Any] = {}
     detail: dict[str, Any] | None = None
     contrast: dict[str, Any] = {}
     augmentation: Augmentation = Augmentation()
     adversarial: AdversarialSettings = AdversarialSettings()
+    losses: LatentLosses = LatentLosses()
+    any_contrast: float = Field(default=0.0, ge=0, le=1)
+    stages: dict[str, dict[str, Any]] = {}
     iterations: int = Field(default=4000, ge=1)
     batch: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -150,6 +186,16 @@ class TrainingSettings(BaseModel):
         if len({*names}) < len(names):
             raise ValueError("a source is named twice")
         return names
+
+    @property
+    def modalities(self) -> list[str]:
+        """The target, then the sources: how methods that make several count them."""
+        return [self.target, *self.sources]
+
+    def of_stage(self, name: str) -> TrainingSettings:
+        """The settings of one stage; illegal ones raise `UsageError`."""
+        values = self.model_dump(mode="json")
+        return _validated(TrainingSettings, _merged(values, self.stages.get(name, {})))
 
     @property
     def grids(self) -> list[GridSettings]:
@@ -185,7 +231,8 @@ def training_settings(
     CaseError
         A config file that cannot be read.
     """
-    settings = dict(OBJECTIVES.load(method, "--method").defaults)
+    kind = OBJECTIVES.load(method, "--method")
+    settings = dict(kind.defaults)
     if config is not None:
         try:
             read = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
@@ -202,7 +249,21 @@ def training_settings(
         _assign(settings, assignment)
     chosen = _validated(TrainingSettings, settings)
     _check_parts(chosen)
+    for name in chosen.stages:
+        if name not in kind.stages:
+            legal = ", ".join(kind.stages) or f"none: {method} trains in one"
+            raise UsageError(explain(f"stages.{name}", "", "is no stage", legal))
+        _check_parts(chosen.of_stage(name))
     return chosen
+
+
+def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Nested mappings, one over the other."""
+    merged = dict(values)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(values.get(key), dict)
+        merged[key] = _merged(values[key], value) if both else value
+    return merged
 
 
 def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
@@ -218,6 +279,7 @@ def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
 def _check_parts(chosen: TrainingSettings) -> None:
     """Refuse what the model could not be trained or run with, before any image is read."""
     from chiasm.diffusion.denoiser import DiffusionSettings
+    from chiasm.diffusion.latent import LatentSettings
     from chiasm.guides import guide_from_config
     from chiasm.guides.calibration import CalibrationSettings
     from chiasm.guides.randomise import ContrastSettings
@@ -230,6 +292,7 @@ def _check_parts(chosen: TrainingSettings) -> None:
     if chosen.calibration is not None:
         _validated(CalibrationSettings, chosen.calibration, "calibration")
     _validated(InversionSettings, chosen.inversion, "inversion")
+    _validated(LatentSettings, chosen.latent, "latent")
     if chosen.detail is not None:
         _validated(DetailSettings, chosen.detail, "detail")
     diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 
 from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
+from chiasm.modality import split_modality
+from chiasm.subject import subject_of
 from chiasm.training.data import Batch, Samples, Subject, find_subjects, split
 from chiasm.training.objective import Objective
 from chiasm.training.settings import Augmentation, TrainingSettings
@@ -24,43 +27,50 @@ def check_sources(kind: type[Objective], settings: TrainingSettings) -> None:
         raise UsageError(explain("--sources", ",".join(settings.sources), problem, legal))
     legal = f"modalities to be read beside {settings.target}, e.g. --sources PD"
     if kind.with_source != "none" and not settings.sources:
-        problem = f"is missing: {settings.method} learns from {kind.with_source} images"
+        which = "several modalities'" if kind.with_source == "any" else kind.with_source
+        problem = f"is missing: {settings.method} learns from {which} images"
         raise UsageError(explain("--sources", "", problem, legal))
     if settings.target in settings.sources:
         raise UsageError(explain("--sources", settings.target, "is the target", legal))
 
 
 def find_paired(folder: Path, subjects: Sequence[Subject], sources: list[str]) -> list[Subject]:
-    """The subjects with their scans of every source, found beside their images by name.
+    """The subjects with their scans of every source.
 
-    ``sub-01_PDw.nii.gz`` is beside ``sub-01_T1w.nii.gz``: same folder, same name but for the
-    modality.
+    A scan belongs to the one beside it, in the same folder and of the same name but for the
+    modality (``sub-01_PDw.nii.gz`` to ``sub-01_T1w.nii.gz``); else to the only one of its subject
+    and session, wherever it lies (IXI has a folder for each modality).
 
     Raises
     ------
     CaseError
-        A subject without a scan of one of the sources.
+        A subject without a scan of one of the sources, or with several that may be meant.
     """
-    beside = {
-        (modality, _place(scan.image)): scan
-        for modality in sources
-        for scan in find_subjects(folder, modality)
-    }
+    beside: dict[tuple[str, Path, str], Subject] = {}
+    of_session: dict[tuple[str, str, str], list[Subject]] = defaultdict(list)
+    for modality in sources:
+        for scan in find_subjects(folder, modality):
+            beside[modality, *_place(scan.image)] = scan
+            of_session[modality, *subject_of(scan.image, folder)].append(scan)
     paired = []
     for subject in subjects:
-        place = _place(subject.image)
+        place, session = _place(subject.image), subject_of(subject.image, folder)
+        found = []
         for modality in sources:
-            if (modality, place) not in beside:
-                problem = f"has no {modality} image beside it"
+            near = beside.get((modality, *place))
+            scans = [near] if near else of_session[modality, *session]
+            if len(scans) != 1:
+                problem = f"has {len(scans) or 'no'} {modality} image{'s' * bool(scans)} beside it"
                 legal = f"{'_'.join(filter(None, (place[1], modality)))}.nii.gz in the same folder"
                 raise CaseError(explain("-i", subject.image, problem, legal))
-        paired.append(replace(subject, sources=tuple(beside[one, place] for one in sources)))
+            found += scans
+        paired.append(replace(subject, sources=tuple(found)))
     return paired
 
 
 def _place(image: Path) -> tuple[Path, str]:
     """A scan's folder, and its name without modality and ending."""
-    return image.parent, files.stem(image).rpartition("_")[0]
+    return image.parent, split_modality(files.stem(image))[0]
 
 
 def split_unpaired(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,7 @@ from chiasm.device import resolve_device
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.head import head_mask
 from chiasm.intensity import IntensityMap
+from chiasm.modality import modality_name
 from chiasm.models import Model
 from chiasm.preparation import PLANES, GridSettings, Plane, Prepared, prepare
 from chiasm.progress import Advance, progress
@@ -107,6 +108,16 @@ class Translator(ABC):
             problem = f"was trained for {model.config.method}, which this method cannot run"
             legal = f"a model trained for {' or '.join(self.runs)}"
             raise UsageError(explain("--model", model.name, problem, legal))
+
+    def towards(self, to: str) -> Self:
+        """The same translator of the same model, to another of the modalities that it makes.
+
+        Raises
+        ------
+        UsageError
+            A name that is no modality, or none that the model makes.
+        """
+        return type(self)(self.model.towards(modality_name(to, "--to")), self.options)
 
     @property
     def target(self) -> IntensityMap:

@@ -55,12 +55,16 @@ class LMIDiffusion(NetworkTranslator):
                 raise UsageError(explain(f"--{key}", given[key], problem, first["msg"])) from None
             problem = f"has a config with an illegal diffusion.{key}"
             raise CaseError(explain("--model", model.folder, problem, first["msg"])) from None
-        guides = [GUIDES.load(str(guide.get("name")), "guide") for guide in model.config.guides]
-        if self.diffusion.start == "guide" and not any(one.estimates_target for one in guides):
+        if self.diffusion.start == "guide" and not self.estimates_target():
             problem = f"has no estimate to start from in {model.name}"
             legal = "noise, or a model with the guide translation"
             raise UsageError(explain("--start", "guide", problem, legal))
         self._scheduler()  # refuses a pair that cannot be sampled before any scan is read
+
+    def estimates_target(self) -> bool:
+        """Whether the model has an estimate of the target to start from."""
+        guides = [GUIDES.load(str(one.get("name")), "guide") for one in self.model.config.guides]
+        return any(guide.estimates_target for guide in guides)
 
     def _scheduler(self) -> Any:
         chosen = self.diffusion
@@ -86,10 +90,13 @@ class LMIDiffusion(NetworkTranslator):
         return self.model.module.bind(source, signal=signal, guidance=self.diffusion.guidance)
 
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
-        module = self.model.module
         denoise = self.denoiser(source, signal_of(self._scheduler()))
-        image = None if self.diffusion.start == "noise" else module.estimate(source)
+        image = None if self.diffusion.start == "noise" else self.estimate(source)
         return self.solve(denoise, source, places, image, on_step)
+
+    def estimate(self, source: Tensor) -> Tensor:
+        """The model's own estimate of the target, as a clean sample."""
+        return self.model.module.estimate(source)
 
     def solve(
         self,
@@ -122,6 +129,6 @@ class LMIDiffusion(NetworkTranslator):
         return module.codec.decode(result)
 
 
-def _sample_shape(module: Denoiser, source: Tensor) -> tuple[int, ...]:
+def _sample_shape(module: Any, source: Tensor) -> tuple[int, ...]:
     spatial = (size // module.codec.factor for size in source.shape[2:])
     return (module.codec.channels, *spatial)

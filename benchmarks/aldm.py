@@ -1,0 +1,148 @@
+"""All ordered pairs of some modalities: ALDM beside what else translates them.
+
+    chiasm phantom -o DIR --subjects 20 --seed 90000 --spacing 2
+    python benchmarks/aldm.py --data DIR --model aldm=FOLDER --model "paired=FOLDER,FOLDER"
+
+A method is one or several models, each of which makes one target or several; it is run on the pairs
+that they know. DIR holds subjects with all modalities on one grid. Images are compared as the
+translators make them, on [0, 1] of the target's own scale: PSNR, SSIM and NMSE inside the head, and
+("whole") over the whole image, where the background counts. Each method's means are over pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chiasm import api, files
+from chiasm.evaluation.cost import measure, memory_is
+from chiasm.evaluation.image import image_scores
+from chiasm.evaluation.slices import axial_axis, slice_jump
+from chiasm.evaluation.statistics import bootstrap_interval
+from chiasm.head import head_mask
+from chiasm.intensity import on_unit_range
+from chiasm.modality import modality_name
+from chiasm.subject import subject_of
+from chiasm.translators import Translator
+from chiasm.volume import Volume
+from harness import save, show
+
+SCORES = ("psnr", "ssim", "nmse", "psnr_whole", "ssim_whole", "nmse_whole", "slice_jump")
+COSTS = ("seconds", "memory_mb")
+
+
+def translators(
+    specification: str, wanted: Sequence[str], options: dict[str, Any]
+) -> tuple[str, dict[str, Translator], int]:
+    """A method's name, its translator to each target, and its parameters in all."""
+    name, _, folders = specification.partition("=")
+    found: dict[str, Translator] = {}
+    weights = 0
+    for folder in folders.split(","):
+        first = api.load_translator(folder, **options)
+        weights += sum(one.numel() for one in first.model.module.parameters())
+        config = first.model.config
+        for target in config.targets or [config.target]:
+            if target in wanted:
+                found[target] = first.towards(target)
+    return name, found, weights
+
+
+def scores(made: Volume, real: Volume, mask: np.ndarray) -> dict[str, float]:
+    """Of two images on [0, 1]: in the head, and everywhere."""
+    axis = axial_axis(real)
+    row: dict[str, float] = {}
+    for suffix, where in (("", mask), ("_whole", np.ones_like(mask))):
+        one = image_scores(made, real, where, slice_axis=axis)
+        row |= {f"{key}{suffix}": getattr(one, key) for key in ("psnr", "ssim", "nmse")}
+    jump = slice_jump(made, mask, axis) / slice_jump(real, mask, axis)
+    return row | {"slice_jump": float(jump)}
+
+
+def subjects(folder: Path, wanted: Sequence[str], count: int | None) -> Iterator[dict[str, Path]]:
+    """Of each subject, its scan of every modality."""
+    found: dict[tuple[str, str], dict[str, Path]] = {}
+    for modality in wanted:
+        for path in files.find_images(folder, modality=modality):
+            found.setdefault(subject_of(path, folder), {})[modality] = path
+    whole = [one for _, one in sorted(found.items()) if len(one) == len(wanted)]
+    yield from whole[:count]
+
+
+def unit(image: Volume, mask: np.ndarray) -> Volume:
+    """On [0, 1] by its own percentiles in the head, 0 outside, clipped."""
+    array = np.clip(on_unit_range(image, mask).array, 0, 1) * mask
+    return replace(image, array=array.astype(np.float32))
+
+
+def summarised(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over subjects with their intervals, for every pair and method; then over pairs."""
+    lines = []
+    for pair in [*dict.fromkeys(row["pair"] for row in rows), "all"]:
+        for method in dict.fromkeys(row["method"] for row in rows):
+            own = [r for r in rows if r["method"] == method and pair in (r["pair"], "all")]
+            line: dict[str, Any] = {"pair": pair, "method": method}
+            for key in SCORES if own else ():
+                by_subject: dict[str, list[float]] = {}
+                for row in own:
+                    by_subject.setdefault(row["subject"], []).append(row[key])
+                values = [float(np.mean(one)) for one in by_subject.values()]
+                low, high = bootstrap_interval(values)
+                line[key] = {"mean": float(np.mean(values)), "interval": [low, high]}
+            for key in COSTS if own else ():
+                line[key] = float(np.mean([row[key] for row in own]))
+            if own:
+                lines.append(line | {"parameters": own[0]["parameters"]})
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", action="append", required=True, help="NAME=FOLDER[,FOLDER...]")
+    parser.add_argument("--modalities", default="T1,T2,PD,FLAIR")
+    parser.add_argument("--subjects", type=int)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--save", default="aldm")
+    chosen = parser.parse_args()
+
+    wanted = [modality_name(name) for name in chosen.modalities.split(",")]
+    options = {"device": chosen.device, "steps": chosen.steps}
+    methods = [translators(one, wanted, options) for one in chosen.model]
+    rows: list[dict[str, Any]] = []
+    for paths in subjects(chosen.data, wanted, chosen.subjects):
+        name, _ = subject_of(next(iter(paths.values())), chosen.data)
+        images = {key: files.read(path, modality=key) for key, path in paths.items()}
+        mask = head_mask(images[wanted[0]])
+        for source, target in permutations(wanted, 2):
+            for method, by_target, parameters in methods:
+                one = by_target.get(target)
+                if one is None or source not in (one.model.config.sources or wanted):
+                    continue
+                translate, image = one.translate, images[source]
+                made = measure(lambda: translate(image, mask), chosen.device)  # noqa: B023
+                row = {"subject": name, "pair": f"{source}→{target}", "method": method}
+                row |= scores(unit(made.result.volume, mask), unit(images[target], mask), mask)
+                costs = {"seconds": made.seconds, "memory_mb": made.memory_mb}
+                rows.append(row | costs | {"parameters": parameters})
+        print(f"{name}: {len(rows)} rows", flush=True)
+    lines = summarised(rows)
+    show("All pairs", lines, ("psnr", "ssim", "nmse", "slice_jump", *COSTS, "parameters"))
+    settings = {key: value for key, value in vars(chosen).items() if key not in ("data", "model")}
+    settings |= {"data": chosen.data.name, "memory": memory_is(chosen.device)}
+    settings["models"] = {
+        one: [Path(folder).name for folder in folders.split(",")]
+        for one, _, folders in (given.partition("=") for given in chosen.model)
+    }
+    save(chosen.save, settings, lines, rows)
+
+
+if __name__ == "__main__":
+    main()

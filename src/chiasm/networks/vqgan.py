@@ -1,0 +1,159 @@
+"""The vector-quantised autoencoder of a VQ-GAN (Esser et al., CVPR 2021): MONAI's VQVAE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.networks.layers.vector_quantizer import EMAQuantizer, VectorQuantizer
+from monai.networks.nets import VQVAE
+from torch import Tensor, nn
+from torch.nn import functional
+
+from chiasm.networks.unet import MEMORY_FORMATS
+
+# Latents compared with all codes at once: the distances of so many are held.
+_CHUNK = 4096
+# Share of the mean use below which a code counts as dead.
+_DEAD = 0.01
+# Stride 2: kernel, dilation, padding; and back, with no output padding.
+_DOWN, _UP = (2, 4, 1, 1), (2, 4, 1, 1, 0)
+
+
+class Codebook(EMAQuantizer):
+    """MONAI's codebook of moving averages, for volumes.
+
+    MONAI's holds one-hot rows of all latents × codes, gigabytes for a volume; this one never does.
+    And a code that nothing is close to is moved to the latents that are farthest from theirs, so
+    that the codebook is used from the first iteration on (Dhariwal et al., 2020: random restarts;
+    here without a draw).
+    """
+
+    def nearest(self, flat: Tensor) -> Tensor:
+        """(N, C) → the index of the closest code, (N,)."""
+        codes = self.embedding.weight
+        half = codes.square().sum(1) / 2
+        return torch.cat([(half - part @ codes.T).argmin(1) for part in flat.split(_CHUNK)])
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C, \\*spatial) → the same quantised (straight through), the loss, the indices."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            inputs = inputs.float()
+            spatial = (len(inputs), *inputs.shape[2:])
+            flat = inputs.detach().movedim(1, -1).flatten(0, -2)
+            indices = self.nearest(flat)
+            quantised = self.embedding(indices).unflatten(0, spatial).movedim(-1, 1)
+            if self.training:
+                self._learn(flat, indices)
+            loss = self.commitment_cost * functional.mse_loss(quantised.detach(), inputs)
+            return inputs + (quantised - inputs).detach(), loss, indices.unflatten(0, spatial)
+
+    @torch.no_grad()
+    def _learn(self, flat: Tensor, indices: Tensor) -> None:
+        count = torch.bincount(indices, minlength=self.num_embeddings).to(flat)
+        total = torch.zeros_like(self.ema_w).index_add_(0, indices, flat)
+        if self.ddp_sync:
+            self.distributed_synchronization(count, total)
+        self.ema_cluster_size.lerp_(count, 1 - self.decay)
+        self.ema_w.lerp_(total, 1 - self.decay)
+        used = self.ema_cluster_size
+        dead = (used < _DEAD * used.sum() / self.num_embeddings).nonzero().flatten()
+        if len(dead):
+            distance = (flat - self.embedding.weight[indices]).square().sum(1)
+            # One of several neighbours each, as those that are farthest are often alike.
+            apart = max(1, min(8, len(flat) // len(dead)))
+            farthest = distance.argsort(descending=True)[: apart * len(dead) : apart]
+            dead = dead[: len(farthest)]
+            average = used.sum() / self.num_embeddings
+            self.ema_w[dead] = flat[farthest] * average
+            self.ema_cluster_size[dead] = average
+        self.embedding.weight.copy_(
+            self.ema_w / self.ema_cluster_size.clamp_min(self.epsilon)[:, None]
+        )
+
+
+class VQGAN(nn.Module):
+    """Encoder, codebook and decoder; every level but the first halves the size.
+
+    Parameters
+    ----------
+    spatial_dims, in_channels, out_channels : int
+    channels : sequence of int
+        Of the levels, finest first; each halves the size, so ``factor`` is 2 to their number.
+    residual_layers : int
+        Residual units of each level.
+    codes, latent : int
+        Entries of the codebook, and the channels of each.
+    commitment, decay : float
+        β of the commitment loss, and the decay of the codes' moving averages.
+    checkpointing : bool
+        Recompute activations in the backward pass: less memory, more time.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        *,
+        channels: Sequence[int] = (64, 64),
+        residual_layers: int = 1,
+        codes: int = 8192,
+        latent: int = 4,
+        commitment: float = 0.25,
+        decay: float = 0.99,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if not channels or min(*channels, residual_layers, codes, latent) < 1:
+            raise ValueError("channels, residual_layers, codes and latent are counts of at least 1")
+        self.factor, self.latent = 2 ** len(channels), latent
+        self.divisible_by = self.factor
+        self.network = VQVAE(
+            spatial_dims,
+            in_channels,
+            out_channels,
+            channels=channels,
+            num_res_layers=residual_layers,
+            num_res_channels=channels,
+            downsample_parameters=(_DOWN,) * len(channels),
+            upsample_parameters=(_UP,) * len(channels),
+            num_embeddings=1,
+            embedding_dim=latent,
+            use_checkpointing=checkpointing,
+        )
+        codebook = Codebook(
+            spatial_dims, codes, latent, commitment_cost=commitment, decay=decay, ddp_sync=True
+        )
+        codebook.ema_w.zero_()  # as its counts: else the first averages would hold random codes
+        self.network.quantizer = VectorQuantizer(codebook)
+
+    @property
+    def codebook(self) -> Codebook:
+        """The codes."""
+        return self.network.quantizer.quantizer  # type: ignore[return-value]
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, in_channels, \\*spatial) → (B, latent, \\*spatial / factor), not quantised."""
+        return self.network.encode(image).float()
+
+    def quantise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The closest codes, with gradients passed straight through, and the commitment loss."""
+        quantised, loss, _ = self.codebook(z)
+        return quantised, loss
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, latent, \\*spatial / factor), quantised → (B, out_channels, \\*spatial)."""
+        return self.network.decode(z).float()
+
+    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        """There and back."""
+        return self.decode(self.quantise(self.encode(x))[0])
+
+
+def vqgan(spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:
+    """A `VQGAN`."""
+    network = VQGAN(spatial_dims, in_channels, out_channels, **arguments)
+    # torch documents this argument, but its types leave it out.
+    return network.to(memory_format=MEMORY_FORMATS[spatial_dims])  # type: ignore[call-overload]

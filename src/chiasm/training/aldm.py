@@ -1,0 +1,133 @@
+"""ALDM (Kim & Park, WACV 2024): a VQ-GAN, then MS-SPADE in its latent, then diffusion there."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from chiasm.diffusion.latent import LatentSettings
+from chiasm.guides.randomise import randomise_some
+from chiasm.training.aldm_autoencoder import AutoencoderObjective
+from chiasm.training.data import Batch
+from chiasm.training.objective import Objective
+from chiasm.training.settings import TrainingSettings
+
+
+class _LatentObjective(Objective):
+    """What the stages behind the autoencoder share: it is frozen, and sources are any modality."""
+
+    kind = "translator"
+    method = "aldm"
+    with_source = "any"
+    trained: ClassVar[str]  # the part of the denoiser that this stage trains
+
+    def __init__(self, settings: TrainingSettings, module: Any) -> None:
+        super().__init__(settings, module)
+        module.requires_grad_(False)
+        if (part := getattr(module, self.trained)) is not None:
+            part.requires_grad_(True)
+
+    def begin(self, batch: Batch) -> None:
+        """The latent's scale is measured once, by the first stage behind the autoencoder."""
+        if self.trained == "translator" or self.module.translator is None:
+            self.module.codec.measure(batch.image, batch.mask)
+
+    def freeze(self) -> None:
+        """Training mode would move the codes of a frozen autoencoder."""
+        self.module.codec.eval()
+
+    def source(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The source images, a share of them the target under a random contrast."""
+        assert batch.source is not None  # with_source says so
+        return randomise_some(
+            batch.image,
+            batch.mask,
+            batch.population,
+            self.contrast,
+            self.settings.any_contrast,
+            generator,
+            others=batch.source,
+        )
+
+
+class LatentTranslatorObjective(_LatentObjective):
+    """MS-SPADE: L1 between what it makes of the source's latent and the target's latent.
+
+    And, if it is asked for, there and back: what it makes of that, towards the source's modality,
+    must be the source's latent; the real one's, where the source was under a random contrast.
+    """
+
+    trained = "translator"
+
+    @classmethod
+    def applies(cls, settings: TrainingSettings) -> bool:
+        return LatentSettings.model_validate(settings.latent).translator is not None
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        self.freeze()
+        module, cycle = self.module, self.settings.losses.cycle
+        with torch.no_grad():
+            source = module.codec.encode(self.source(batch, generator))
+            target = module.codec.encode(batch.image)
+        made = module.translator(source, batch.modality)
+        loss = (made - target).abs().mean()
+        if cycle:
+            back = module.translator(made, batch.source_modality)
+            with torch.no_grad():
+                real = module.codec.encode(batch.source)
+            loss = loss + cycle * (back - real).abs().mean()
+        return loss
+
+
+class ALDMObjective(_LatentObjective):
+    """The last stage: denoising of the target's latent under the source's and MS-SPADE's."""
+
+    trained = "network"
+    defaults = {  # noqa: RUF012
+        "context": {"kind": "3d"},
+        "grid": {"spacing": [2.0, 2.0, 2.0]},
+        "network": {
+            "name": "diffusion-unet",
+            "arguments": {
+                "channels": [64, 96, 128],
+                "num_res_blocks": 1,
+                "attention_levels": [False, False, False],
+                "norm_num_groups": 16,
+            },
+        },
+        "latent": {
+            "autoencoder": {"channels": [32, 64], "codes": 2048, "latent": 4},
+            "translator": {"features": [64, 64], "hidden": 32},
+        },
+        "diffusion": {"parameterisation": "x0", "residual": True},
+        "batch": 2,
+    }
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        self.freeze()
+        module, size = self.module, len(batch.image)
+        device = batch.image.device
+        with torch.no_grad():
+            condition = module.condition(self.source(batch, generator), batch.modality)
+            x0 = module.codec.encode(batch.image)
+        kept = torch.rand(size, generator=generator) >= self.settings.guide_dropout
+        condition = condition.without_source(kept.to(device))
+        share = torch.rand(size, generator=generator) ** (1 / self.settings.late)
+        last = len(module.signal) - 1
+        time = (share * (last + 1)).long().clamp(max=last).to(device)
+        noise = torch.randn(x0.shape, generator=generator).to(device)
+        alpha, sigma = module.amplitudes(time, module.signal, x0.ndim)
+        output = module.predict(alpha * x0 + sigma * noise, time, condition)
+        error = (output - module.parameterisation.target(x0, noise, alpha, sigma)).abs()
+        if (gamma := self.settings.min_snr) is not None:
+            error = error * module.parameterisation.min_snr(alpha, sigma, gamma).sqrt()
+        return error.mean()
+
+
+ALDMObjective.stages = {
+    "autoencoder": AutoencoderObjective,
+    "translator": LatentTranslatorObjective,
+    "diffusion": ALDMObjective,
+}

@@ -1,0 +1,50 @@
+"""Images of several modalities of the same subjects, for methods that go from any to any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chiasm.training.data import Batch, Samples
+
+
+class AnyToAnySamples(Samples):
+    """Samples of subjects with all modalities; each draws its target and another as its source.
+
+    Modalities are counted in the order of the settings: the target first, then the sources.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        assert self.sources is not None  # the method is paired
+        assert self.source_masks is not None
+        assert self.source_populations is not None
+        # (N, modalities, ...)
+        self.every = torch.cat([self.images[:, None], self.sources], dim=1)
+        self.every_mask = torch.cat([self.masks[:, None], self.source_masks], dim=1)
+        first = self.populations[:, None]
+        self.every_population = torch.cat([first, self.source_populations], dim=1)
+        # Not held twice.
+        self.images, self.masks = self.every[:, 0], self.every_mask[:, 0]
+        self.sources = self.source_masks = None
+
+    def _drawn(self, which: Tensor, rng: np.random.Generator) -> Batch:
+        count = self.every.shape[1]
+        target = rng.integers(0, count, len(which))
+        source = (target + rng.integers(1, count, len(which))) % count
+        return self.pick(which, torch.from_numpy(target), torch.from_numpy(source))
+
+    def pick(self, which: Tensor, target: Tensor, source: Tensor) -> Batch:
+        """The samples ``which`` with these modalities, all of shape (B,)."""
+        return Batch(
+            image=self.every[which, target],
+            mask=self.every_mask[which, target],
+            population=self.every_population[which, target],
+            source=self.every[which, source],
+            source_mask=self.every_mask[which, source],
+            modality=target,
+            source_modality=source,
+        )

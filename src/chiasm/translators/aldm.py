@@ -1,0 +1,63 @@
+"""Any modality to any other, by diffusion in the latent of a VQ-GAN (ALDM)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from chiasm.diffusion.denoiser import DiffusionSettings
+from chiasm.diffusion.latent import LatentDenoiser, LatentSettings
+from chiasm.diffusion.sampling import Denoise
+from chiasm.diffusion.steering import steer
+from chiasm.models import ModelConfig
+from chiasm.networks import NetworkSettings
+from chiasm.translators.lmi_diffusion import LMIDiffusion
+
+
+class ALDM(LMIDiffusion):
+    """Latent diffusion told of the source's latent, MS-SPADE's, and the target's label.
+
+    Whole volumes or slices, as the model's context says. ``steering`` moves every estimate up the
+    gradient of its local mutual information with the source, through the decoder: what a source of
+    a modality that the model never saw is translated by.
+    """
+
+    runs = ("aldm",)
+
+    @staticmethod
+    def build(config: ModelConfig) -> LatentDenoiser:  # type: ignore[override]
+        """The denoiser of a config, with fresh weights."""
+        return LatentDenoiser(
+            NetworkSettings.model_validate(config.network),
+            DiffusionSettings.model_validate(config.diffusion or {}),
+            LatentSettings.model_validate(config.latent or {}),
+            spatial_dims=config.context.spatial_dims,
+            modalities=len(config.targets),
+        )
+
+    def estimates_target(self) -> bool:
+        settings = self.model.settings(LatentSettings, "latent")
+        return settings.translator is not None
+
+    def settings(self) -> dict[str, Any]:
+        steering = self.diffusion.steering.model_dump() if self.options.steering else None
+        return super().settings() | {"to": self.model.config.target, "steering": steering}
+
+    def label(self, source: Tensor) -> Tensor:
+        """Which modality is to be made of each sample, (B,)."""
+        index = list(self.model.config.targets).index(self.model.config.target)
+        return torch.full((len(source),), index, device=source.device)
+
+    def denoiser(self, source: Tensor, signal: Tensor) -> Denoise:
+        module, middle = self.model.module, source.shape[1] // 2
+        own = source[:, middle : middle + 1]
+        guidance = self.diffusion.guidance
+        denoise = module.bind(own, self.label(own), signal=signal, guidance=guidance)
+        if not self.options.steering:
+            return denoise
+        return steer(denoise, own, module.codec.decode, self.diffusion.steering)
+
+    def estimate(self, source: Tensor) -> Tensor:
+        return self.model.module.condition(source, self.label(source)).like

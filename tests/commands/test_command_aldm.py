@@ -1,0 +1,148 @@
+"""ALDM from end to end: stages in one command, resumed; one model, several targets; refusals."""
+
+import json
+import shutil
+
+import pytest
+from command_samples import brain, files_below, load, save_nifti
+from safetensors.torch import load_file
+from torch import equal
+
+MODALITIES = {"T1w": (70, 120, 180), "T2w": (180, 120, 70), "FLAIR": (30, 170, 120)}
+TINY = (
+    "network.arguments={channels: [8, 8], num_res_blocks: 1, attention_levels: [false, false], "
+    "norm_num_groups: 4}",
+    "latent={autoencoder: {channels: [4, 6], codes: 16, latent: 3}, "
+    "translator: {features: [5], hidden: 4}}",
+    "adversarial.critic={channels: 4, num_layers_d: 1}",
+    "grid.spacing=[1, 1, 1]",
+    "precision=32-true",
+    "batch=2",
+    "any_contrast=0.5",
+    "diffusion.steps=2",
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Four subjects with three modalities, each of another size."""
+    folder = tmp_path_factory.mktemp("bids")
+    for seed in range(4):
+        name = f"sub-{seed}"
+        for modality, levels in MODALITIES.items():
+            image = brain((20 + 2 * seed, 24, 16), seed=seed, levels=levels)
+            save_nifti(folder / name / f"{name}_{modality}.nii.gz", image)
+    return folder
+
+
+def command(dataset, out, *words, iterations=3):
+    start = ("train", "-i", dataset, "-o", out, "--method", "aldm")
+    modalities = ("--modalities", "T1,T2,FLAIR")
+    return [*start, *modalities, *TINY, f"iterations={iterations}", *words]
+
+
+@pytest.fixture(scope="module")
+def model(dataset, tmp_path_factory):
+    from chiasm.cli import main
+
+    out = tmp_path_factory.mktemp("model") / "any"
+    with pytest.raises(SystemExit) as stop:
+        main([str(one) for one in command(dataset, out, "stages.diffusion.iterations=4")])
+    assert stop.value.code == 0
+    return out
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_every_stage_trains_its_part_alone(model):
+    first, second, last = (weights(model / one) for one in ("autoencoder", "translator", ""))
+    parts = {"codec.network": (first, second), "translator": (second, last)}
+    for part, (one, other) in parts.items():
+        same = {key for key in one if key.startswith(part) and equal(one[key], other[key])}
+        assert same == {key for key in one if key.startswith(part)}
+    assert not all(equal(first[key], second[key]) for key in first if "translator" in key)
+    assert not all(equal(second[key], last[key]) for key in last if key.startswith("network"))
+    config = json.loads((model / "config.json").read_text())
+    assert list(config["targets"]) == ["T1w", "T2w", "FLAIR"]
+    assert config["training"]["settings"]["iterations"] == 4
+    for name in ("autoencoder", "translator"):
+        inner = json.loads((model / name / "config.json").read_text())
+        assert inner["training"]["settings"]["iterations"] == 3
+
+
+def test_one_scan_to_several_targets(chiasm, model, dataset, out):
+    scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
+    result = chiasm("translate", "-i", scan, "-o", out, "--model", model, "--to", "T2,FLAIR")
+    assert (result.code, result.err) == (0, "")
+    assert files_below(out) == ["sub-0_FLAIR.nii.gz", "sub-0_T2w.nii.gz"]
+    made = [load(out / name) for name in files_below(out)]
+    assert all(one.shape == load(scan).shape for one in made)
+    assert abs(made[0] - made[1]).max() > 0
+
+
+def test_a_modality_that_it_never_saw(chiasm, model, dataset, tmp_path, out):
+    scan = tmp_path / "in" / "sub-0_PDw.nii.gz"
+    scan.parent.mkdir()
+    shutil.copy(dataset / "sub-0" / "sub-0_T1w.nii.gz", scan)
+    words = ("--model", model, "--steering", "0.2", "--report", tmp_path / "how.json")
+    assert chiasm("translate", "-i", scan, "-o", out, *words).code == 0
+    (case,) = json.loads((tmp_path / "how.json").read_text())["cases"]
+    assert (case["to"], case["steering"]["strength"]) == ("T1w", 0.2)
+
+
+def test_resumed_stages_are_those_of_one_run(chiasm, model, dataset, tmp_path):
+    broken = tmp_path / "any"
+    shutil.copytree(model, broken)
+    shutil.rmtree(broken / "translator")
+    for name in ("config.json", "model.safetensors", "training.yaml"):
+        (broken / name).unlink()
+    before = (broken / "autoencoder" / "model.safetensors").stat().st_mtime_ns
+    more = ("stages.diffusion.iterations=4", "--resume")
+    assert chiasm(*command(dataset, broken, *more)).code == 0
+    assert (broken / "autoencoder" / "model.safetensors").stat().st_mtime_ns == before
+    assert all(equal(one, weights(broken)[key]) for key, one in weights(model).items())
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["stages.nope.iterations=3"], 2, ["stages.nope", "autoencoder, translator, diffusion"]),
+        (["stages.diffusion.nope=3"], 2, ["nope"]),
+        (["latent.autoencoder.codes=0"], 2, ["latent", "at least 1"]),
+        (["latent.bogus=1"], 2, ["latent.bogus"]),
+        (["--target", "T1"], 2, ["--target", "--modalities"]),
+        (["--resume"], 1, ["--resume", "no stage"]),
+    ],
+)
+def test_refusals_in_training(chiasm, dataset, out, words, code, said):
+    result = chiasm(*command(dataset, out, *words))
+    assert result.code == code
+    result.assert_said(*said)
+    assert not files_below(out)
+
+
+def test_stages_of_another_model_are_refused(chiasm, model, dataset, tmp_path):
+    mixed = tmp_path / "any"
+    shutil.copytree(model / "autoencoder", mixed / "autoencoder")
+    other = "latent.autoencoder.latent=2"
+    result = chiasm(*command(dataset, mixed, "--resume", other))
+    assert result.code == 1
+    result.assert_said("--resume", "latent")
+
+
+@pytest.mark.parametrize("to", ["PD", "nope", "T2,PD"])
+def test_a_target_that_it_does_not_make(chiasm, model, dataset, out, to):
+    scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
+    result = chiasm("translate", "-i", scan, "-o", out, "--model", model, "--to", to)
+    assert result.code == 2
+    result.assert_said("--to", to.split(",")[-1].replace("PD", "PDw"))
+    assert not files_below(out)
+
+
+def test_several_targets_need_a_folder(chiasm, model, dataset, tmp_path):
+    scan, out = dataset / "sub-0" / "sub-0_T1w.nii.gz", tmp_path / "one.nii.gz"
+    result = chiasm("translate", "-i", scan, "-o", out, "--model", model, "--to", "T2,FLAIR")
+    assert result.code == 2
+    result.assert_said("-o", out, "a folder")
