@@ -44,6 +44,9 @@ class AdversarialSettings(BaseModel):
         The critics' learning rate, as a multiple of the run's.
     r1, r1_every : float, int
         Weight γ of the gradient penalty, and every how many iterations on average (stylegan).
+    noise : float
+        Deviation of the noise that the critic sees every image through (stylegan): without it,
+        what is not exactly 0 around a head gives each generated image away.
     cycle, identity : float
         Weights of these losses, as shares of the adversarial one's (cyclegan).
     pool : int
@@ -56,6 +59,7 @@ class AdversarialSettings(BaseModel):
     critic_rate: float = Field(default=1.0, gt=0)
     r1: float = Field(default=1.0, ge=0)
     r1_every: int = Field(default=16, ge=1)
+    noise: float = Field(default=0.0, ge=0)
     cycle: float = Field(default=10.0, ge=0)
     identity: float = Field(default=5.0, ge=0)
     pool: int = Field(default=50, ge=1)

@@ -38,14 +38,19 @@ class StyleGANObjective(AdversarialObjective):
 
     def losses(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         critic, chosen = self.critics["target"], self.settings.adversarial
-        made = self._made(batch, generator)
+
+        def seen(image: Tensor) -> Tensor:
+            noise = torch.randn(image.shape, generator=generator).to(image.device)
+            return image + chosen.noise * noise
+
+        made, real = self._made(batch, generator), seen(batch.centre)
         with frozen(critic):
-            maker = functional.softplus(-_score(critic, made)).mean()
-        critical = functional.softplus(_score(critic, made.detach())).mean()
-        critical = critical + functional.softplus(-_score(critic, batch.centre)).mean()
+            maker = functional.softplus(-_score(critic, seen(made))).mean()
+        critical = functional.softplus(_score(critic, seen(made.detach()))).mean()
+        critical = critical + functional.softplus(-_score(critic, real)).mean()
         # Now and then, and then in full weight: drawn, so that resuming needs no count.
         if torch.rand((), generator=generator) < 1 / chosen.r1_every:
-            penalty = gradient_penalty(critic, batch.centre)
+            penalty = gradient_penalty(critic, real)
             critical = critical + chosen.r1 / 2 * chosen.r1_every * penalty
         return maker, critical
 
