@@ -16,6 +16,7 @@ WORDS = {
         "network.arguments={features: [6, 4, 4], latent: 5, mapping: 1}",
         "inversion={steps: 3}",
         "adversarial.r1_every=2",
+        "adversarial.noise=0.1",
     ],
     "cyclegan": [
         "network.arguments.features=[4, 4, 4, 4, 4, 4]",
