@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import nibabel as nib
 import pytest
 from command_samples import brain, files_below, load, save_nifti
 from safetensors.torch import load_file
@@ -80,6 +81,8 @@ def test_one_scan_to_several_targets(chiasm, model, dataset, out):
     made = [load(out / name) for name in files_below(out)]
     assert all(one.shape == load(scan).shape for one in made)
     assert abs(made[0] - made[1]).max() > 0
+    for name in files_below(out):
+        assert bytes(nib.load(out / name).header["descrip"].item()).startswith(b"synthetic: chiasm")
 
 
 def test_a_modality_that_it_never_saw(chiasm, model, dataset, tmp_path, out):

@@ -67,10 +67,11 @@ def test_the_output_lies_exactly_where_the_input_does(chiasm, grid, tmp_path, re
 
 
 DIFFUSIONS = ["lmi-diffusion", "sdedit", "steering"]
-ADVERSARIAL = ["cyclegan", "stylegan"]  # in test_command_adversarial.py
+# In test_command_adversarial.py and test_command_aldm.py.
+ELSEWHERE = ["cyclegan", "stylegan", "aldm"]
 
 
-@pytest.mark.parametrize("method", [one for one in registry.TRANSLATORS if one not in ADVERSARIAL])
+@pytest.mark.parametrize("method", [one for one in registry.TRANSLATORS if one not in ELSEWHERE])
 def test_every_method_marks_what_it_made(chiasm, method, scan, out, regression, diffusion, paired):
     suitable = {"paired": paired} | dict.fromkeys(DIFFUSIONS, diffusion)
     model = suitable.get(method, regression)
