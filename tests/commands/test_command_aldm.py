@@ -67,6 +67,7 @@ def test_every_stage_trains_its_part_alone(model):
     assert not all(equal(second[key], last[key]) for key in last if key.startswith("network"))
     config = json.loads((model / "config.json").read_text())
     assert list(config["targets"]) == ["T1w", "T2w", "FLAIR"]
+    assert "| target | T1w, T2w, FLAIR |" in (model / "README.md").read_text()
     assert config["training"]["settings"]["iterations"] == 4
     for name in ("autoencoder", "translator"):
         inner = json.loads((model / name / "config.json").read_text())

@@ -60,6 +60,13 @@ def test_every_loss_falls(generator, loss):
     assert value[1] < value[0]
 
 
+def test_edges_alone_do_not_drive_an_image_out_of_its_range(generator):
+    source = made(generator, 2).clamp(0, 1)
+    settings = InversionSettings(loss="gradient-fields", steps=100, rate=0.1, prior=0)
+    image = invert(generator, source, settings)
+    assert (image - image.clamp(0, 1)).abs().mean() < 0.05  # 0.1 where that has no price
+
+
 def test_a_strong_prior_keeps_the_mean_image(generator):
     sources = made(generator, 2)
     near, far = (

@@ -36,7 +36,7 @@ def _shipped(kind: str) -> dict[str, str]:
 
     configs = {name: models.peek(name) for name in models.shipped()}
     return {
-        name: f"{config['method']}, {config['target']}"
+        name: f"{config['method']}, {', '.join(config.get('targets') or [config['target']])}"
         for name, config in configs.items()
         if config["kind"] == kind
     }

@@ -18,14 +18,15 @@ def card(config: ModelConfig, name: str) -> str:
     read += f"beside {', '.join(sources)}" if sources else "alone"
     loss = f"loss {facts.get('validation_loss'):.4f}"
     detail = "\n| detail | the scan's own, put back |" if config.detail else ""
+    made = ", ".join(config.targets or [config.target])
     draws = f"batch {settings.get('batch')}, seed {settings.get('seed')}"
     return f"""# {name}
 
-A {config.kind} (`{config.method}`) of {config.target} images, trained by `chiasm train`.
+A {config.kind} (`{config.method}`) of {made} images, trained by `chiasm train`.
 
 | | |
 |---|---|
-| target | {config.target} |
+| target | {made} |
 | sees | {brains}; {config.context.kind} samples at {spacing} mm |
 | network | {config.network.get("name")} |
 | guides | {", ".join(guide["name"] for guide in config.guides) or "none"} |
