@@ -71,6 +71,8 @@ def test_scores_are_those_of_the_voxels_inside_the_mask(pair, mask):
     assert scores.data_range == pytest.approx(high - low)
     assert scores.mae == pytest.approx(sum(abs(p - t) for p, t in inside) / len(inside))
     assert scores.psnr == pytest.approx(10 * np.log10((high - low) ** 2 / mean_square))
+    power = sum(t**2 for _, t in inside) / len(inside)
+    assert scores.nmse == pytest.approx(mean_square / power)
     assert scores.mask == "given"
 
 
