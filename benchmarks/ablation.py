@@ -74,12 +74,7 @@ def diffusion(**settings: Any) -> dict[str, Any]:
     return {"diffusion": {"parameterisation": "x0"} | settings}
 
 
-# Trainings are so short that an average of the usual decay would mostly be the first weights.
-SHORT = {"ema": 0.98}
-PLAIN = {
-    REGRESSION: SHORT | {"calibration": None, "detail": None},
-    DIFFUSION: SHORT | {"late": 2.0},
-}
+PLAIN = {REGRESSION: {"calibration": None, "detail": None}, DIFFUSION: {"late": 2.0}}
 FIRST = Row("guide", "source", REGRESSION, guides("source"))  # that translation guides by
 UNRANDOM = {"name": "source", "randomise": False}
 

@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -72,12 +72,7 @@ class _Averaging(WeightAveraging):
     _swapped = False
 
     def __init__(self, decay: float) -> None:
-        mean = get_ema_avg_fn(decay)
-
-        def average(averaged: Tensor, current: Tensor, count: Any) -> Tensor:
-            return torch.where(averaged == current, current, mean(averaged, current, count))
-
-        super().__init__(avg_fn=average)
+        super().__init__(avg_fn=_average(decay))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_epoch_start(trainer, pl_module)
@@ -90,6 +85,19 @@ class _Averaging(WeightAveraging):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if self._swapped:
             self.on_validation_epoch_end(trainer, pl_module)
+
+
+def _average(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
+    """A moving average whose decay rises to the given one: (1 + n) / (10 + n) at the n-th.
+
+    Under a constant decay a short training's average would mostly be the weights it began with.
+    """
+
+    def average(averaged: Tensor, current: Tensor, count: Any) -> Tensor:
+        now = min(decay, (1 + float(count)) / (10 + float(count)))
+        return torch.where(averaged == current, current, get_ema_avg_fn(now)(averaged, current, 0))
+
+    return average
 
 
 def train(

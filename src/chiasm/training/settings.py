@@ -118,7 +118,7 @@ class TrainingSettings(BaseModel):
     iterations, batch, learning_rate, weight_decay, warmup, clip
         Of AdamW under a warm-up and a cosine.
     ema : float
-        Decay of the averaged weights that are kept.
+        Decay of the averaged weights that are kept; it rises to this from the first iteration.
     precision : str
         As Lightning names it; bf16-mixed is fast on CPUs with AMX and on GPUs.
     guide_dropout : float
