@@ -4,8 +4,8 @@
     python benchmarks/aldm.py --data DIR --model aldm=FOLDER --model "paired=FOLDER,FOLDER"
 
 A method is one or several models, each of which makes one target or several; it is run on the pairs
-that they know. DIR holds subjects with all modalities on one grid. Images are compared as the
-translators make them, on [0, 1] of the target's own scale: PSNR, SSIM and NMSE inside the head, and
+that they know. DIR holds subjects with all modalities on one grid. Both images are
+laid on [0, 1] by their own percentiles in the head: PSNR, SSIM and NMSE inside the head, and
 ("whole") over the whole image, where the background counts. Each method's means are over pairs.
 """
 

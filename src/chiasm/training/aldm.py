@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from chiasm.diffusion.latent import LatentSettings
-from chiasm.guides.randomise import randomise_some
 from chiasm.training.aldm_autoencoder import AutoencoderObjective
 from chiasm.training.data import Batch
 from chiasm.training.objective import Objective
@@ -41,15 +40,7 @@ class _LatentObjective(Objective):
     def source(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The source images, a share of them the target under a random contrast."""
         assert batch.source is not None  # with_source says so
-        return randomise_some(
-            batch.image,
-            batch.mask,
-            batch.population,
-            self.contrast,
-            self.settings.any_contrast,
-            generator,
-            others=batch.source,
-        )
+        return self.some_randomised(batch, generator, batch.source)
 
 
 class LatentTranslatorObjective(_LatentObjective):

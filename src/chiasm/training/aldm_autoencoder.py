@@ -8,7 +8,6 @@ import torch
 from monai.losses import PatchAdversarialLoss
 from torch import Tensor
 
-from chiasm.guides.randomise import randomise_some
 from chiasm.training.adversarial import AdversarialObjective, frozen
 from chiasm.training.data import Batch
 from chiasm.training.settings import TrainingSettings
@@ -36,14 +35,7 @@ class AutoencoderObjective(AdversarialObjective):
 
     def losses(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         network = self.module.codec.network
-        image = randomise_some(
-            batch.image,
-            batch.mask,
-            batch.population,
-            self.contrast,
-            self.settings.any_contrast,
-            generator,
-        )
+        image = self.some_randomised(batch, generator)
         latent, commitment = network.quantise(network.encode(image * 2 - 1))
         made = (network.decode(latent) + 1) / 2
         error = self.weigh((made - image).abs(), batch.mask)

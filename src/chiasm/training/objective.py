@@ -8,7 +8,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from chiasm.guides.randomise import ContrastSettings, Randomised, randomise_contrast
+from chiasm.guides.randomise import (
+    ContrastSettings,
+    Randomised,
+    randomise_contrast,
+    randomise_some,
+)
 from chiasm.training.data import Batch
 from chiasm.training.module import TrainingModule
 from chiasm.training.settings import TrainingSettings
@@ -64,4 +69,14 @@ class Objective(ABC):
         """The batch under random contrast."""
         return randomise_contrast(
             batch.image, batch.mask, batch.population, self.contrast, generator
+        )
+
+    def some_randomised(
+        self, batch: Batch, generator: torch.Generator, others: Tensor | None = None
+    ) -> Tensor:
+        """The settings' share of the images under random contrast; the rest, or ``others``."""
+        share = self.settings.any_contrast
+        image, mask, population = batch.image, batch.mask, batch.population
+        return randomise_some(
+            image, mask, population, self.contrast, share, generator, others=others
         )

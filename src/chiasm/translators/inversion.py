@@ -25,8 +25,8 @@ class InversionSettings(BaseModel):
     ----------
     loss : {"l1", "gradient-fields", "mutual-information"}
         What tells how far image and source disagree. ``"l1"``, mean absolute error, is what is
-        published (Abdal et al., ICCV 2019), and takes the source's contrast for the target's. Of
-        the others, mutual information was measured to find the better images.
+        published (Abdal et al., ICCV 2019), and takes the source's contrast for the target's. The
+        others do not.
     steps : int
         Of Adam.
     rate : float
