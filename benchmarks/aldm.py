@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from chiasm import api, files
-from chiasm.evaluation.cost import measure, memory_is
+from chiasm.cost import measure, memory_is
 from chiasm.evaluation.image import image_scores
 from chiasm.evaluation.slices import axial_axis, slice_jump
 from chiasm.evaluation.statistics import bootstrap_interval

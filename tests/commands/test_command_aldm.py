@@ -150,3 +150,14 @@ def test_several_targets_need_a_folder(chiasm, model, dataset, tmp_path):
     result = chiasm("translate", "-i", scan, "-o", out, "--model", model, "--to", "T2,FLAIR")
     assert result.code == 2
     result.assert_said("-o", out, "a folder")
+
+
+def test_a_volume_too_large_for_memory(chiasm, model, dataset, out, monkeypatch):
+    import chiasm.memory as memory
+
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**16)
+    scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
+    result = chiasm("translate", "-i", scan, "-o", out, "--model", model, "--to", "T2")
+    assert result.code == 1
+    result.assert_said("voxels on the model's grid", "GB on cpu", "cropped")
+    assert not files_below(out)

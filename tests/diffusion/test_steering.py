@@ -139,3 +139,16 @@ def test_a_larger_patch_is_a_setting():
     x_t = torch.randn(source.shape, generator=torch.Generator().manual_seed(1))
     small, large = (steered_once(source, x_t, patch_size=size) for size in (3, 5))
     assert not torch.allclose(small, large)
+
+
+def test_slices_of_a_volume_are_steered_as_images():
+    volume = scene((1, 1, 8, 8, 4))
+    x_t = torch.randn(volume.shape, generator=torch.Generator().manual_seed(1))
+    moved = steered_once(volume, x_t, strength=0.1, slices=True)
+    together = steered_once(volume, x_t, strength=0.1)
+    assert not torch.allclose(moved, together)
+    for k in range(volume.shape[-1]):
+        alone = steered_once(volume[..., k], x_t[..., k], strength=0.1)
+        # Each is as long as its own head allows; the way is the same.
+        own = moved[..., k] / moved[..., k].norm()
+        torch.testing.assert_close(own, alone / alone.norm(), rtol=1e-3, atol=1e-4)

@@ -57,8 +57,9 @@ def command(
     from chiasm.training.fit import train
 
     set_threads(threads)
-    train(input, output, chosen, resume=resume, overwrite=overwrite, device=device)
-    print(f"wrote {output}")
+    model = train(input, output, chosen, resume=resume, overwrite=overwrite, device=device)
+    took = model.training
+    print(f"wrote {output} ({took['seconds']} s, {took['memory_mb']} MiB at the peak)")
     return 0
 
 

@@ -29,6 +29,8 @@ class SteeringSettings(BaseModel):
         together if none turns; 0 for not at all.
     steps : int
         Gradient steps, each of strength / steps; one longer than the kernel is wide goes too far.
+    slices : bool
+        Of a volume, whether slices along its last axis agree, each by itself, or the volume.
     patch_size, search_size, bins, bandwidth
         As in `chiasm.local_mutual_information`. By default the kernel is wider than a guide's: the
         gradient of a narrow one knows the next grey values alone. The two images lie on one grid,
@@ -39,6 +41,7 @@ class SteeringSettings(BaseModel):
 
     strength: float = Field(default=0.3, ge=0)
     steps: int = Field(default=4, ge=1)
+    slices: bool = False
     patch_size: int = 5
     search_size: int = 1
     bins: int = 11
@@ -51,7 +54,7 @@ class SteeringSettings(BaseModel):
 
     def operator(self) -> dict[str, Any]:
         """The settings of local mutual information."""
-        return self.model_dump(exclude={"strength", "steps"})
+        return self.model_dump(exclude={"strength", "steps", "slices"})
 
 
 def steer(
@@ -77,16 +80,21 @@ def steer(
     """
     if settings.strength == 0:
         return denoise
+
+    def parts(image: Tensor) -> Tensor:
+        """(B, 1, X, Y, Z) → (B·Z, 1, X, Y) if it is slices that agree."""
+        return image.movedim(-1, 1).flatten(0, 1) if settings.slices and image.ndim == 5 else image
+
     # What inference mode has made takes no part in a gradient, but its clone outside does.
     with torch.inference_mode(False):
         known = source.detach().clone().float()
         head = known > 0
-        agreement = prepare(known, mask=head, **settings.operator())
+        agreement = prepare(parts(known), mask=parts(head), **settings.operator())
         share = head.flatten(1).float().mean(1)
 
     def move(x0: Tensor) -> Tensor:
         x0 = x0.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(agreement(decode(x0) * head).sum(), x0)
+        (gradient,) = torch.autograd.grad(agreement(parts(decode(x0) * head)).sum(), x0)
         size = (gradient.square().flatten(1).mean(1) / share).sqrt()
         size = torch.where(size > 0, size, torch.inf).view(-1, *(1,) * (x0.ndim - 1))
         return x0 + settings.strength / settings.steps * gradient / size

@@ -13,9 +13,9 @@ import numpy as np
 
 import chiasm
 from chiasm import api
+from chiasm.cost import memory_is
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.evaluation.cases import Case, Reader, Session, find_sessions
-from chiasm.evaluation.cost import memory_is
 from chiasm.evaluation.journal import SETTINGS, Journal
 from chiasm.evaluation.judge import Judged, Row, judge, judge_real, real_name
 from chiasm.evaluation.methods import FLOOR, Method, fingerprint, load_methods

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from chiasm.cost import Cost, measure
 from chiasm.evaluation.cases import Case
 from chiasm.evaluation.common_grid import Image
-from chiasm.evaluation.cost import Cost, measure
 from chiasm.evaluation.image import image_scores
 from chiasm.evaluation.labels import label_scores
 from chiasm.evaluation.methods import Method

@@ -88,7 +88,7 @@ class MSSPADE(nn.Module):
         return self.norm(x) * (1 + scale) + shift
 
 
-class _Block(nn.Module):
+class SPADEBlock(nn.Module):
     """SPADE residual block: normalise, activate, convolve, twice; the way past normalises too."""
 
     def __init__(
@@ -148,7 +148,7 @@ class LatentTranslator(nn.Module):
             raise ValueError("features and hidden are counts of at least 1")
         widths = (latent, *features, latent)
         self.blocks = nn.ModuleList(
-            _Block(spatial_dims, modalities, pair, latent, hidden) for pair in pairwise(widths)
+            SPADEBlock(spatial_dims, modalities, pair, latent, hidden) for pair in pairwise(widths)
         )
 
     def forward(self, z: Tensor, which: Tensor) -> Tensor:

@@ -87,8 +87,6 @@ class VQGAN(nn.Module):
         Entries of the codebook, and the channels of each.
     commitment, decay : float
         β of the commitment loss, and the decay of the codes' moving averages.
-    checkpointing : bool
-        Recompute activations in the backward pass: less memory, more time.
     """
 
     def __init__(
@@ -103,7 +101,6 @@ class VQGAN(nn.Module):
         latent: int = 4,
         commitment: float = 0.25,
         decay: float = 0.99,
-        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if not channels or min(*channels, residual_layers, codes, latent) < 1:
@@ -121,7 +118,6 @@ class VQGAN(nn.Module):
             upsample_parameters=(_UP,) * len(channels),
             num_embeddings=1,
             embedding_dim=latent,
-            use_checkpointing=checkpointing,
         )
         codebook = Codebook(
             spatial_dims, codes, latent, commitment_cost=commitment, decay=decay, ddp_sync=True

@@ -23,10 +23,12 @@ from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader
 
 from chiasm import files, models
+from chiasm.cost import measure, memory_is
 from chiasm.device import resolve_device
 from chiasm.errors import CaseError, explain
 from chiasm.guides.calibration import CalibrationSettings
 from chiasm.intensity import IntensityMap
+from chiasm.networks.checkpointing import checkpoint_blocks
 from chiasm.progress import Advance, progress
 from chiasm.registry import OBJECTIVES
 from chiasm.training.card import card
@@ -158,7 +160,8 @@ def train(
             # What is begun anew is not done, whatever lies there from before.
             (place / models.CONFIG).unlink(missing_ok=True)
             begun = resume and (place / _CHECKPOINT).exists()
-            _run(folder, place, chosen, objective, device_of, resume=begun, start=model)
+            told: dict[str, Any] = {"resume": begun, "stage": name, "start": model}
+            _run(folder, place, chosen, objective, device_of, **told)
         model = models.load(place, kind=kind.kind, argument="-o")
     assert model is not None  # there is at least one stage
     return model.config
@@ -172,6 +175,7 @@ def _run(
     device: torch.device,
     *,
     resume: bool,
+    stage: str = "",
     start: models.Model | None = None,
 ) -> models.ModelConfig:
     """Train as `train` says, for one objective; weights of the stage before are in ``start``."""
@@ -195,6 +199,8 @@ def _run(
     module = models.build(draft)
     if start is not None:
         _continue_from(start, draft, module)
+    if settings.checkpointing:
+        checkpoint_blocks(module)
     objective = kind(settings, module)
     values = tuple(label.value for label in draft.labels)
     multiple = module.divisible_by
@@ -209,7 +215,8 @@ def _run(
     if checkpoint is None:  # that of another run must not be resumed as if it were this one's
         (output / _CHECKPOINT).unlink(missing_ok=True)
     before = 0 if state is None else int(state["global_step"])
-    with progress(f"train {settings.method}", settings.iterations, before) as advance:
+    title = f"train {settings.method} {stage}".rstrip()
+    with progress(title, settings.iterations, before) as advance:
         shown = _Progress(advance)
         trainer = _trainer(settings, output, device, shown)
         batches = Batches(samples, settings, start=lambda: trainer.global_step)
@@ -219,7 +226,8 @@ def _run(
         ]
         judged = DataLoader(held, batch_size=None)
         training = objective.runner(objective)
-        try:
+
+        def run() -> None:
             if state is None or before < settings.iterations:
                 trainer.fit(
                     training,
@@ -230,6 +238,9 @@ def _run(
                 )
             else:  # all was done but the writing of the model
                 training.load_state_dict(state["state_dict"])
+
+        try:
+            peak = measure(run, str(device)).memory_mb
         except SystemExit:  # what Lightning makes of Ctrl-C, which it also silences
             signal.signal(signal.SIGINT, signal.default_int_handler)
             problem = "was interrupted; its checkpoint is kept"
@@ -247,6 +258,8 @@ def _run(
         "samples": len(samples),
         "validation_loss": scores["validation_loss"],
         "seconds": round(shown.seconds),
+        "memory_mb": round(peak),
+        "memory": memory_is(str(device)),
         "device": str(device),
         "torch": torch.__version__,
     }

@@ -121,6 +121,8 @@ class TrainingSettings(BaseModel):
         Decay of the averaged weights that are kept; it rises to this from the first iteration.
     precision : str
         As Lightning names it; bf16-mixed is fast on CPUs with AMX and on GPUs.
+    checkpointing : bool
+        Recompute activations in the backward pass: less memory, more time, the same model.
     guide_dropout : float
         Share of the samples whose guides are dropped (diffusion).
     late : float
@@ -171,6 +173,7 @@ class TrainingSettings(BaseModel):
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.995, ge=0, lt=1)
     precision: Literal["bf16-mixed", "32-true", "16-mixed"] = "bf16-mixed"
+    checkpointing: bool = False
     guide_dropout: float = Field(default=0.1, ge=0, lt=1)
     late: float = Field(default=1.0, ge=1)
     min_snr: float | None = Field(default=None, gt=0)

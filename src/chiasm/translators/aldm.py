@@ -11,9 +11,10 @@ from chiasm.diffusion.denoiser import DiffusionSettings
 from chiasm.diffusion.latent import LatentDenoiser, LatentSettings
 from chiasm.diffusion.sampling import Denoise
 from chiasm.diffusion.steering import steer
+from chiasm.memory import peak_bytes
 from chiasm.models import ModelConfig
 from chiasm.networks import NetworkSettings
-from chiasm.translators.lmi_diffusion import LMIDiffusion
+from chiasm.translators.lmi_diffusion import LMIDiffusion, sample_shape
 
 
 class ALDM(LMIDiffusion):
@@ -50,9 +51,21 @@ class ALDM(LMIDiffusion):
         index = list(self.model.config.targets).index(self.model.config.target)
         return torch.full((len(source),), index, device=source.device)
 
+    def memory(self, source: Tensor) -> int:
+        """Of one network evaluation and the decoding, which is differentiated if it is steered."""
+        return peak_bytes(self._once, _middle(source))
+
+    def _once(self, own: Tensor) -> None:
+        module = self.model.module
+        denoise = module.bind(own, self.label(own), guidance=self.diffusion.guidance)
+        time = torch.zeros(len(own), dtype=torch.long, device=own.device)
+        x_t = own.new_zeros((len(own), *sample_shape(module, own)))
+        x0 = denoise(x_t, time)
+        with torch.set_grad_enabled(bool(self.options.steering)):
+            module.codec.decode(x0.requires_grad_(torch.is_grad_enabled()))
+
     def denoiser(self, source: Tensor, signal: Tensor) -> Denoise:
-        module, middle = self.model.module, source.shape[1] // 2
-        own = source[:, middle : middle + 1]
+        module, own = self.model.module, _middle(source)
         guidance = self.diffusion.guidance
         denoise = module.bind(own, self.label(own), signal=signal, guidance=guidance)
         if not self.options.steering:
@@ -61,3 +74,9 @@ class ALDM(LMIDiffusion):
 
     def estimate(self, source: Tensor) -> Tensor:
         return self.model.module.condition(source, self.label(source)).like
+
+
+def _middle(source: Tensor) -> Tensor:
+    """The image itself, without its neighbours."""
+    middle = source.shape[1] // 2
+    return source[:, middle : middle + 1]

@@ -242,6 +242,10 @@ class NetworkTranslator(Translator):
         """Steps that one batch takes in all, fitting included; for the progress bar."""
         return 1
 
+    def memory(self, source: Any) -> int | None:
+        """Bytes that a batch like this needs at its peak; None where it is not known beforehand."""
+        return None
+
     def settings(self) -> dict[str, Any]:
         """What this run used beyond the options; for the record."""
         return {}
@@ -260,6 +264,8 @@ class NetworkTranslator(Translator):
             prepare(volume, grid, config.context, divisible_by=module.divisible_by, mask=mask)
             for grid in self.grids.values()
         ]
+        for one in views:
+            self._check_memory(one, device)
         start = perf_counter()
         batches = sum(-(-len(one.places()) // options.batch) for one in views)
         total = batches * self.evaluations() * options.samples
@@ -279,6 +285,22 @@ class NetworkTranslator(Translator):
         deviation = result.with_array(moments.deviation.astype(np.float32))
         record["deviation_rms"] = float(np.sqrt(np.mean(deviation.array[mask] ** 2)))
         return Translation(result, record, deviation)
+
+    def _check_memory(self, view: Prepared, device: Any) -> None:
+        """Refuse a volume that would not fit, before anything is run."""
+        import torch
+
+        from chiasm.memory import available_bytes
+
+        free = available_bytes(device)
+        parts = view.samples()[: self.options.batch]
+        needed = self.memory(torch.from_numpy(parts)) if free is not None else None
+        if free is None or needed is None or needed <= free:
+            return
+        size = "×".join(map(str, parts.shape[2:]))
+        problem = f"needs about {needed / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} are free"
+        legal = f"a scan cropped to the head, or a model of a coarser grid than {self.model.name}"
+        raise CaseError(explain("source", f"{size} voxels on the model's grid", problem, legal))
 
     def _parts(self, index: int, view: Prepared, device: Any, bar: Advance) -> np.ndarray:
         """Every part of a view in translation ``index``, see the class: (N, 1, \\*spatial)."""

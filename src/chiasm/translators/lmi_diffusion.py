@@ -114,7 +114,7 @@ class LMIDiffusion(NetworkTranslator):
         module, shared = self.model.module, self.options.noise == "shared"
         streams = generators(self.options.seed, [0] * len(places) if shared else places)
         if image is None:
-            start = first_noise(_sample_shape(module, source), streams).to(source.device)
+            start = first_noise(sample_shape(module, source), streams).to(source.device)
         else:
             start = image
         result = sample(
@@ -129,6 +129,7 @@ class LMIDiffusion(NetworkTranslator):
         return module.codec.decode(result)
 
 
-def _sample_shape(module: Any, source: Tensor) -> tuple[int, ...]:
+def sample_shape(module: Any, source: Tensor) -> tuple[int, ...]:
+    """Of the clean sample of one source (B, images, \\*spatial), without the batch."""
     spatial = (size // module.codec.factor for size in source.shape[2:])
     return (module.codec.channels, *spatial)
