@@ -4,9 +4,13 @@
     python benchmarks/aldm.py --data DIR --model aldm=FOLDER --model "paired=FOLDER,FOLDER"
 
 A method is one or several models, each of which makes one target or several; it is run on the pairs
-that they know. DIR holds subjects with all modalities on one grid. Both images are
-laid on [0, 1] by their own percentiles in the head: PSNR, SSIM and NMSE inside the head, and
-("whole") over the whole image, where the background counts. Each method's means are over pairs.
+that they know. Options follow as ``@steering=0.3@slices=true`` (steering by the agreement of
+slices, not of the volume); ``@estimate=true`` decodes what MS-SPADE makes, without diffusion. DIR
+holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their own
+percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole image,
+where the background counts. Each method's means are over pairs. Where a subject has a label map
+(``_dseg``) and the target is the segmenter's, Dice of the segmentation and G stand beside. Saved as
+results/<save>.json, with a plot of PSNR.
 """
 
 from __future__ import annotations
@@ -19,39 +23,65 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
+from torch import Tensor
 
 from chiasm import api, files
 from chiasm.cost import measure, memory_is
 from chiasm.evaluation.image import image_scores
+from chiasm.evaluation.labels import label_scores
 from chiasm.evaluation.slices import axial_axis, slice_jump
-from chiasm.evaluation.statistics import bootstrap_interval
+from chiasm.evaluation.statistics import bootstrap_interval, gap_closure
 from chiasm.head import head_mask
 from chiasm.intensity import on_unit_range
 from chiasm.modality import modality_name
+from chiasm.segmenters import Segmenter
 from chiasm.subject import subject_of
 from chiasm.translators import Translator
-from chiasm.volume import Volume
-from harness import save, show
+from chiasm.translators.aldm import ALDM
+from chiasm.volume import LabelVolume, Volume
+from harness import RESULTS, save, show
 
 SCORES = ("psnr", "ssim", "nmse", "psnr_whole", "ssim_whole", "nmse_whole", "slice_jump")
+LABELLED = ("dice", "gap_closed")
 COSTS = ("seconds", "memory_mb")
 
 
+class Estimate(ALDM):
+    """What MS-SPADE makes of the source's latent, decoded: one step, no diffusion."""
+
+    def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
+        return self.model.module.codec.decode(self.estimate(source))
+
+
 def translators(
-    specification: str, wanted: Sequence[str], options: dict[str, Any]
+    specification: str, wanted: Sequence[str], common: dict[str, Any]
 ) -> tuple[str, dict[str, Translator], int]:
     """A method's name, its translator to each target, and its parameters in all."""
-    name, _, folders = specification.partition("=")
+    head, *assignments = specification.split("@")
+    name, _, folders = head.partition("=")
+    pairs = (one.partition("=") for one in assignments)
+    own = {key: yaml.safe_load(value) for key, _, value in pairs}
+    slices, estimate = own.pop("slices", None), own.pop("estimate", False)
     found: dict[str, Translator] = {}
     weights = 0
     for folder in folders.split(","):
-        first = api.load_translator(folder, **options)
+        first = api.load_translator(folder, **common | own)
         weights += sum(one.numel() for one in first.model.module.parameters())
         config = first.model.config
         for target in config.targets or [config.target]:
             if target in wanted:
                 found[target] = first.towards(target)
+                if estimate:
+                    found[target] = Estimate(found[target].model, found[target].options)
+                if slices is not None:
+                    _steer_slices(found[target], slices)
     return name, found, weights
+
+
+def _steer_slices(translator: Any, slices: bool) -> None:
+    steering = translator.diffusion.steering.model_copy(update={"slices": slices})
+    translator.diffusion = translator.diffusion.model_copy(update={"steering": steering})
 
 
 def scores(made: Volume, real: Volume, mask: np.ndarray) -> dict[str, float]:
@@ -81,6 +111,34 @@ def unit(image: Volume, mask: np.ndarray) -> Volume:
     return replace(image, array=array.astype(np.float32))
 
 
+def labels_beside(path: Path) -> LabelVolume | None:
+    """The subject's label map, if there is one."""
+    found = sorted(path.parent.glob("*_dseg.nii*"))
+    return files.read_labels(found[0]) if found else None
+
+
+class Judge:
+    """Mean Dice of what a segmenter finds in images of one subject."""
+
+    def __init__(self, segmenter: Segmenter, truth: LabelVolume, mask: np.ndarray) -> None:
+        self.segmenter, self.mask = segmenter, mask
+        merged = segmenter.model.config.training["settings"].get("merge_labels", {})
+        self.merge = {int(key): value for key, value in merged.items()}
+        self.truth = truth
+        self.known: dict[str, float] = {}
+
+    def dice(self, image: Volume) -> float:
+        found = self.segmenter.segment(image, self.mask).labels
+        scores = label_scores(found, self.truth, merge=self.merge, mask=self.mask)
+        return float(np.mean([one.dice for one in scores.labels]))
+
+    def of(self, key: str, image: Volume) -> float:
+        """Of a real image, which is segmented once."""
+        if key not in self.known:
+            self.known[key] = self.dice(image)
+        return self.known[key]
+
+
 def summarised(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Means over subjects with their intervals, for every pair and method; then over pairs."""
     lines = []
@@ -88,10 +146,13 @@ def summarised(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for method in dict.fromkeys(row["method"] for row in rows):
             own = [r for r in rows if r["method"] == method and pair in (r["pair"], "all")]
             line: dict[str, Any] = {"pair": pair, "method": method}
-            for key in SCORES if own else ():
+            for key in (*SCORES, *LABELLED):
                 by_subject: dict[str, list[float]] = {}
                 for row in own:
-                    by_subject.setdefault(row["subject"], []).append(row[key])
+                    if key in row:
+                        by_subject.setdefault(row["subject"], []).append(row[key])
+                if not by_subject:
+                    continue
                 values = [float(np.mean(one)) for one in by_subject.values()]
                 low, high = bootstrap_interval(values)
                 line[key] = {"mean": float(np.mean(values)), "interval": [low, high]}
@@ -102,6 +163,27 @@ def summarised(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def plot(lines: Sequence[dict[str, Any]], path: Path) -> None:
+    """PSNR of every pair and method, with its interval."""
+    from matplotlib.figure import Figure
+
+    pairs = [pair for pair in dict.fromkeys(line["pair"] for line in lines) if pair != "all"]
+    names = list(dict.fromkeys(line["method"] for line in lines))
+    figure = Figure(figsize=(1 + 0.9 * len(pairs), 4), layout="constrained")
+    axes = figure.subplots()
+    for k, name in enumerate(names):
+        own = {line["pair"]: line["psnr"] for line in lines if line["method"] == name}
+        at = [i for i, pair in enumerate(pairs) if pair in own]
+        means = np.array([own[pairs[i]]["mean"] for i in at])
+        spans = np.array([own[pairs[i]]["interval"] for i in at]).reshape(-1, 2).T
+        place = np.array(at) + 0.8 * ((k + 0.5) / len(names) - 0.5)
+        axes.bar(place, means, 0.8 / len(names), yerr=abs(spans - means), label=name)
+    axes.set_xticks(range(len(pairs)), pairs, rotation=30)
+    axes.set_ylabel("PSNR in the head, dB")
+    axes.legend(fontsize="small", ncols=3)
+    figure.savefig(path, dpi=120)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -109,6 +191,7 @@ def main() -> None:
     parser.add_argument("--modalities", default="T1,T2,PD,FLAIR")
     parser.add_argument("--subjects", type=int)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--segmenter", default="brain-t1-tissue")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--save", default="aldm")
     chosen = parser.parse_args()
@@ -116,11 +199,15 @@ def main() -> None:
     wanted = [modality_name(name) for name in chosen.modalities.split(",")]
     options = {"device": chosen.device, "steps": chosen.steps}
     methods = [translators(one, wanted, options) for one in chosen.model]
+    segmenter = api.load_segmenter(chosen.segmenter, device=chosen.device)
+    segmented = segmenter.model.config.target
     rows: list[dict[str, Any]] = []
     for paths in subjects(chosen.data, wanted, chosen.subjects):
         name, _ = subject_of(next(iter(paths.values())), chosen.data)
         images = {key: files.read(path, modality=key) for key, path in paths.items()}
         mask = head_mask(images[wanted[0]])
+        truth = labels_beside(next(iter(paths.values())))
+        judge = None if truth is None else Judge(segmenter, truth, mask)
         for source, target in permutations(wanted, 2):
             for method, by_target, parameters in methods:
                 one = by_target.get(target)
@@ -130,11 +217,16 @@ def main() -> None:
                 made = measure(lambda: translate(image, mask), chosen.device)  # noqa: B023
                 row = {"subject": name, "pair": f"{source}→{target}", "method": method}
                 row |= scores(unit(made.result.volume, mask), unit(images[target], mask), mask)
+                if judge is not None and target == segmented:
+                    dice = judge.dice(made.result.volume)
+                    floor, ceiling = (judge.of(key, images[key]) for key in (source, target))
+                    row |= {"dice": dice, "gap_closed": gap_closure(dice, floor, ceiling)}
                 costs = {"seconds": made.seconds, "memory_mb": made.memory_mb}
                 rows.append(row | costs | {"parameters": parameters})
         print(f"{name}: {len(rows)} rows", flush=True)
     lines = summarised(rows)
-    show("All pairs", lines, ("psnr", "ssim", "nmse", "slice_jump", *COSTS, "parameters"))
+    columns = ("psnr", "ssim", "nmse", "slice_jump", *LABELLED, *COSTS, "parameters")
+    show("All pairs", lines, columns)
     settings = {key: value for key, value in vars(chosen).items() if key not in ("data", "model")}
     settings |= {"data": chosen.data.name, "memory": memory_is(chosen.device)}
     settings["models"] = {
@@ -142,6 +234,7 @@ def main() -> None:
         for one, _, folders in (given.partition("=") for given in chosen.model)
     }
     save(chosen.save, settings, lines, rows)
+    plot(lines, RESULTS / f"{chosen.save}.png")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+"""The five losses of ALDM, one left out at a time: what each is worth.
+
+    chiasm phantom -o DIR --subjects 48 --seed 1 --spacing 2
+    chiasm phantom -o UNSEEN --subjects 4 --seed 90000 --spacing 2
+    python benchmarks/aldm_losses.py --data DIR --unseen UNSEEN [--iterations 300]
+
+Every row is a short training of the autoencoder and of MS-SPADE with one weight of `losses` at 0,
+equal in all else, judged on unseen brains: there and back of every modality, and every pair through
+MS-SPADE alone (diffusion has no loss of its own among the five). "Sharpness" is the mean gradient
+in the head over that of the real image: 1 is as sharp. Rows that are there are not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from aldm import Estimate, scores, subjects, unit
+from chiasm import api, files
+from chiasm.head import head_mask
+from chiasm.modality import modality_name
+from chiasm.subject import subject_of
+from chiasm.training.fit import train
+from chiasm.training.settings import LatentLosses, training_settings
+from chiasm.translators.aldm import ALDM
+from harness import RESULTS, save, show
+
+ROWS = ("none", *LatentLosses.model_fields)
+COLUMNS = ("psnr", "ssim", "sharpness", "codes", "train_seconds")
+
+
+class ThereAndBack(ALDM):
+    """The autoencoder alone: the source itself, as well as its latent can hold it."""
+
+    def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
+        codec = self.model.module.codec
+        return codec.decode(codec.encode(source))
+
+
+def sharpness(image: np.ndarray, mask: np.ndarray) -> float:
+    """Mean length of the gradient in the head."""
+    return float(np.sqrt(sum(one**2 for one in np.gradient(image)))[mask].mean())
+
+
+def trained(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Path:
+    """The row's model, trained or resumed if it is not there."""
+    told = [f"iterations={chosen.iterations}", "stages.diffusion.iterations=1", *chosen.settings]
+    if row != "none":
+        told.append(f"losses.{row}=0")
+    folder = chosen.runs / row
+    settings = training_settings("aldm", wanted[0], None, tuple(told), tuple(wanted[1:]))
+    if not (folder / "config.json").is_file():
+        print(f"training without {row}", flush=True)
+        resume = (folder / "autoencoder" / "training.yaml").is_file()
+        train(chosen.data, folder, settings, resume=resume, overwrite=not resume)
+    return folder
+
+
+def judged(row: str, folder: Path, unseen: list[Any], wanted: list[str]) -> Iterator[Any]:
+    """Scores of every subject and modality there and back, and of every pair."""
+    model = api.load_translator(folder, to=wanted[0]).model
+    stages = (folder / name / "config.json" for name in ("autoencoder", "translator"))
+    took = sum(json.loads(path.read_text())["training"]["seconds"] for path in stages)
+    used = model.module.codec.network.codebook.ema_cluster_size
+    codes = int((used > 0.01 * used.mean()).sum())
+    for name, images, mask in unseen:
+        there = {(key, key): ThereAndBack(model.towards(key)) for key in wanted}
+        across = {
+            (source, target): Estimate(model.towards(target))
+            for source, target in permutations(wanted, 2)
+        }
+        for (source, target), translator in (there | across).items():
+            made = unit(translator.translate(images[source], mask).volume, mask)
+            real = unit(images[target], mask)
+            pair = "there and back" if source == target else "all pairs"
+            found = scores(made, real, mask)
+            sharp = sharpness(made.array, mask) / sharpness(real.array, mask)
+            yield {
+                "subject": name,
+                "pair": pair,
+                "images": f"{source}→{target}",
+                "method": "all five" if row == "none" else f"without {row}",
+                "codes": codes,
+                "train_seconds": took,
+                "sharpness": sharp,
+            } | found
+
+
+def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over subjects and images."""
+    lines = []
+    for pair in dict.fromkeys(row["pair"] for row in rows):
+        for method in dict.fromkeys(row["method"] for row in rows):
+            own = [r for r in rows if (r["pair"], r["method"]) == (pair, method)]
+            means = {key: float(np.mean([r[key] for r in own])) for key in COLUMNS}
+            lines.append({"pair": pair, "method": method} | means)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--unseen", type=Path, required=True)
+    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--modalities", default="T1,T2,PD,FLAIR")
+    parser.add_argument("--subjects", type=int, default=4)
+    parser.add_argument("--runs", type=Path, default=Path("runs/aldm-losses"))
+    parser.add_argument("--save", default="aldm_losses")
+    parser.add_argument("settings", nargs="*", help="of all trainings, key=value")
+    chosen = parser.parse_args()
+
+    wanted = [modality_name(name) for name in chosen.modalities.split(",")]
+    leave_out = ("data", "unseen", "runs")
+    settings = {key: value for key, value in vars(chosen).items() if key not in leave_out}
+    path = RESULTS / f"{chosen.save}.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
+    if before.get("settings", settings) != settings:
+        parser.error(f"{path.name} holds rows of other settings; legal: another name to --save")
+    rows = before["rows"]
+    done = {row["method"] for row in rows}
+    unseen = []
+    for paths in subjects(chosen.unseen, wanted, chosen.subjects):
+        images = {key: files.read(one, modality=key) for key, one in paths.items()}
+        mask = head_mask(images[wanted[0]])
+        images = {
+            key: replace(one, array=np.where(mask, one.array, 0)) for key, one in images.items()
+        }
+        unseen.append((subject_of(paths[wanted[0]], chosen.unseen)[0], images, mask))
+    for row in ROWS:
+        if (row == "none" and "all five" in done) or f"without {row}" in done:
+            continue
+        rows += judged(row, trained(row, chosen, wanted), unseen, wanted)
+        save(chosen.save, settings, summarised(rows), rows)
+    show(f"ALDM's losses, {chosen.iterations} iterations a stage", summarised(rows), COLUMNS)
+
+
+if __name__ == "__main__":
+    main()
