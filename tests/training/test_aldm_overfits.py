@@ -16,7 +16,7 @@ from chiasm.training.settings import training_settings
 LEVELS = {"T1w": (60, 110, 170), "T2w": (170, 110, 60)}
 SETTINGS = (
     "grid.spacing=[1, 1, 1]",
-    "latent={autoencoder: {channels: [16], codes: 256, latent: 4}, "
+    "latent={autoencoder: {channels: [16], codes: 1024, latent: 4}, "
     "translator: {features: [16], hidden: 16}}",
     "network.arguments={channels: [16, 32], num_res_blocks: 1, "
     "attention_levels: [false, false], norm_num_groups: 4}",
@@ -26,7 +26,8 @@ SETTINGS = (
     "validation_subjects=[sub-1]",
     "precision=32-true",
     "learning_rate=0.003",
-    "iterations=300",
+    "iterations=250",
+    "stages.autoencoder.iterations=800",
     "warmup=20",
     "ema=0.98",
     "batch=2",
@@ -34,11 +35,11 @@ SETTINGS = (
 
 
 def write_subjects(folder):
-    """Two heads of 24³ voxels, smooth inside; the second is for validation alone."""
-    at = np.stack(np.meshgrid(*[np.linspace(-1, 1, 24)] * 3, indexing="ij"))
+    """Two heads of 16³ voxels, smooth inside; the second is for validation alone."""
+    at = np.stack(np.meshgrid(*[np.linspace(-1, 1, 16)] * 3, indexing="ij"))
     for seed in range(2):
         rng = np.random.default_rng(seed)
-        warp = gaussian_filter(rng.normal(size=(24, 24, 24)), 3)
+        warp = gaussian_filter(rng.normal(size=(16, 16, 16)), 3)
         radius = np.sqrt((at**2).sum(0)) + 0.1 * warp / warp.std()
         tissue = np.select([radius < 0.35, radius < 0.65, radius < 0.9], [3, 2, 1], 0)
         for modality, levels in LEVELS.items():
