@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PHANTOMS := data/phantoms
 
-.PHONY: install demo test lint models baselines benchmarks gpu clean
+.PHONY: install demo test lint models baselines any any-baselines benchmarks gpu clean
 
 install: $(VENV)/.installed
 
@@ -64,10 +64,27 @@ $(RUNS)/brain-t1-cyclegan-%/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --target T1 --config $(RECIPES)/brain-t1-cyclegan.yaml --method cyclegan --sources $* $(TRAIN)
 
 COMMA := ,
+EMPTY :=
 CYCLEGANS := $(addprefix cyclegan-,$(subst $(COMMA), ,$(SOURCES)))
 BASELINES := lmi-published any-contrast joint paired $(CYCLEGANS) stylegan
 
 baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
+
+# ALDM from any of four modalities to any other, and what it is compared with: the same without MS-SPADE,
+# on the same autoencoder, and paired regressions, one for each target.
+MODALITIES := T1,T2,PD,FLAIR
+
+any: $(RUNS)/brain-any/model.safetensors
+any-baselines: $(RUNS)/brain-any-plain/model.safetensors $(foreach to,$(subst $(COMMA), ,$(MODALITIES)),$(RUNS)/paired-to-$(to)/model.safetensors)
+
+$(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml $(TRAIN)
+
+$(RUNS)/brain-any-plain/model.safetensors: $(RUNS)/brain-any/model.safetensors
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any stages.autoencoder.iterations=0 latent.translator=null diffusion.residual=false $(TRAIN)
+
+$(RUNS)/paired-to-%/model.safetensors: $(PAIRS)/participants.tsv
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method paired --target $* --sources $(subst $(EMPTY) $(EMPTY),$(COMMA),$(filter-out $*,$(subst $(COMMA), ,$(MODALITIES)))) --config $(RECIPES)/brain-t1-paired.yaml $(TRAIN)
 
 benchmarks: baselines $(PHANTOMS)/participants.tsv $(UNSEEN)/participants.tsv
 	$(BIN)/python benchmarks/phantom.py --model "lmi-diffusion published=$(RUNS)/brain-t1-lmi-published"

@@ -95,13 +95,19 @@ def scores(made: Volume, real: Volume, mask: np.ndarray) -> dict[str, float]:
     return row | {"slice_jump": float(jump)}
 
 
-def subjects(folder: Path, wanted: Sequence[str], count: int | None) -> Iterator[dict[str, Path]]:
-    """Of each subject, its scan of every modality."""
+def subjects(
+    folder: Path, wanted: Sequence[str], count: int | None, only: Sequence[str] = ()
+) -> Iterator[dict[str, Path]]:
+    """Of each subject, or of those named ``only``, its scan of every modality."""
     found: dict[tuple[str, str], dict[str, Path]] = {}
     for modality in wanted:
         for path in files.find_images(folder, modality=modality):
             found.setdefault(subject_of(path, folder), {})[modality] = path
-    whole = [one for _, one in sorted(found.items()) if len(one) == len(wanted)]
+    whole = [
+        one
+        for (name, _), one in sorted(found.items())
+        if len(one) == len(wanted) and (not only or name in only)
+    ]
     yield from whole[:count]
 
 
@@ -190,6 +196,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", required=True, help="NAME=FOLDER[,FOLDER...]")
     parser.add_argument("--modalities", default="T1,T2,PD,FLAIR")
     parser.add_argument("--subjects", type=int)
+    parser.add_argument("--only", default="", help="names of subjects; all if not given")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--segmenter", default="brain-t1-tissue")
     parser.add_argument("--device", default="auto")
@@ -202,7 +209,8 @@ def main() -> None:
     segmenter = api.load_segmenter(chosen.segmenter, device=chosen.device)
     segmented = segmenter.model.config.target
     rows: list[dict[str, Any]] = []
-    for paths in subjects(chosen.data, wanted, chosen.subjects):
+    only = chosen.only.split(",") if chosen.only else []
+    for paths in subjects(chosen.data, wanted, chosen.subjects, only):
         name, _ = subject_of(next(iter(paths.values())), chosen.data)
         images = {key: files.read(path, modality=key) for key, path in paths.items()}
         mask = head_mask(images[wanted[0]])

@@ -109,9 +109,30 @@ def test_resumed_stages_are_those_of_one_run(chiasm, model, dataset, tmp_path):
     assert all(equal(one, weights(broken)[key]) for key, one in weights(model).items())
 
 
+def test_an_autoencoder_of_another_model(chiasm, model, dataset, out):
+    words = (f"pretrained={model}", "stages.autoencoder.iterations=0", "latent.translator=null")
+    assert chiasm(*command(dataset, out, *words, "diffusion.residual=false")).code == 0
+    assert not (out / "autoencoder").exists()
+    before, after = weights(model), weights(out)
+    codec = {name for name in after if name.startswith("codec.network")}
+    assert codec
+    assert all(equal(before[name], after[name]) for name in codec)
+    assert not any(name.startswith("translator") for name in after)
+    assert "tensors of any |" in (out / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (
+            ["stages.autoencoder.iterations=0"],
+            2,
+            ["stages.autoencoder.iterations 0", "pretrained"],
+        ),
+        (["iterations=0"], 2, ["stages.autoencoder.iterations 0", "at least 1"]),
+        (["pretrained=nope"], 2, ["pretrained", "nope", "is not a model"]),
+        (["pretrained=brain-t1-tissue"], 2, ["pretrained", "is a segmenter"]),
+        (["pretrained=brain-t1"], 2, ["pretrained", "has no weights that fit"]),
         (["stages.nope.iterations=3"], 2, ["stages.nope", "autoencoder, translator, diffusion"]),
         (["stages.diffusion.nope=3"], 2, ["nope"]),
         (["latent.autoencoder.codes=0"], 2, ["latent", "at least 1"]),

@@ -109,6 +109,20 @@ def test_no_image_but_the_targets_is_opened(chiasm, dataset, out, opened, method
     assert below - tables == scans
 
 
+def test_fine_tuning_begins_with_the_weights_of_another_model(chiasm, dataset, out):
+    """A rate of next to nothing leaves them where they were; its own seed would not."""
+    assert chiasm(*command(dataset, out / "first", seed=1)).code == 0
+    more = {"seed": 2, "pretrained": str(out / "first"), "learning_rate": 1e-12}
+    assert chiasm(*command(dataset, out / "second", **more)).code == 0
+    first, second = (load_file(out / one / "model.safetensors") for one in ("first", "second"))
+    learned = [name for name in first if "running" not in name and "batches" not in name]
+    assert learned
+    for name in learned:
+        np.testing.assert_allclose(first[name], second[name], rtol=0, atol=1e-6, err_msg=name)
+    taken = json.loads((out / "second" / "config.json").read_text())["training"]["pretrained"]
+    assert taken == f"{len(first)} of {len(first)} tensors of first"
+
+
 def test_resuming_repeats_the_unbroken_run(chiasm, dataset, out, break_off):
     """The loss is called in iterations 0, 1, 2, four times in validation, in iteration 3, ..."""
     whole = out / "whole"

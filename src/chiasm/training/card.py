@@ -20,6 +20,8 @@ def card(config: ModelConfig, name: str) -> str:
     detail = "\n| detail | the scan's own, put back |" if config.detail else ""
     made = ", ".join(config.targets or [config.target])
     draws = f"batch {settings.get('batch')}, seed {settings.get('seed')}"
+    taken = facts.get("pretrained")
+    begun = f"\n| began with | {taken} |" if taken else ""
     peak = facts.get("memory_mb")
     memory = f", {peak} MiB at the peak" if peak else ""
     return f"""# {name}
@@ -35,7 +37,7 @@ A {config.kind} (`{config.method}`) of {made} images, trained by `chiasm train`.
 | passes | {(config.calibration or {}).get("passes", 1)} |{detail}
 | trained on | {subjects.get("train")} subjects, {read} |
 | validated on | {subjects.get("validation")} other subjects: {loss} |
-| iterations | {settings.get("iterations")}, {draws} |
+| iterations | {settings.get("iterations")}, {draws} |{begun}
 | took | {facts.get("seconds")} s on {facts.get("device")}{memory} |
 
 For research; not a medical device.

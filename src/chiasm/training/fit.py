@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from chiasm import files, models
 from chiasm.cost import measure, memory_is
 from chiasm.device import resolve_device
-from chiasm.errors import CaseError, explain
+from chiasm.errors import CaseError, UsageError, explain
 from chiasm.guides.calibration import CalibrationSettings
 from chiasm.intensity import IntensityMap
 from chiasm.networks.checkpointing import checkpoint_blocks
@@ -35,6 +35,7 @@ from chiasm.training.card import card
 from chiasm.training.data import Batches, Samples, Subject, find_subjects, split
 from chiasm.training.modalities import AnyToAnySamples
 from chiasm.training.objective import Objective
+from chiasm.training.pretrained import begin_with, continue_from
 from chiasm.training.settings import TrainingSettings
 from chiasm.training.sources import UnpairedSamples, check_sources, find_paired, split_unpaired
 from chiasm.translators.detail import DetailSettings
@@ -139,9 +140,10 @@ def train(
     kind = OBJECTIVES.load(settings.method, "--method")
     check_sources(kind, settings)
     device_of = resolve_device(device)
+    first = _pretrained(settings, kind)
     if not kind.stages:
         _check_output(output, resume=resume, overwrite=overwrite)
-        return _run(folder, output, settings, kind, device_of, resume=resume)
+        return _run(folder, output, settings, kind, device_of, resume=resume, pretrained=first)
     # The last stage's model is the method's; the others' lie in folders of their own below it.
     stages = {name: one for name, one in kind.stages.items() if one.applies(settings)}
     places = {name: output if one is kind else output / name for name, one in stages.items()}
@@ -154,17 +156,37 @@ def train(
     model: models.Model | None = None
     for name, objective in stages.items():
         place, chosen = places[name], settings.of_stage(name)
+        if not chosen.iterations:
+            continue
         if resume and (place / models.CONFIG).exists():
             _check_settings(place, chosen)
         else:
             # What is begun anew is not done, whatever lies there from before.
             (place / models.CONFIG).unlink(missing_ok=True)
             begun = resume and (place / _CHECKPOINT).exists()
-            told: dict[str, Any] = {"resume": begun, "stage": name, "start": model}
+            told: dict[str, Any] = {"resume": begun, "stage": name}
+            told |= {"pretrained": first} if model is None else {"start": model}
             _run(folder, place, chosen, objective, device_of, **told)
         model = models.load(place, kind=kind.kind, argument="-o")
     assert model is not None  # there is at least one stage
     return model.config
+
+
+def _pretrained(settings: TrainingSettings, kind: type[Objective]) -> models.Model | None:
+    """The model that weights are taken from, if any; without one, every stage must be trained."""
+    stages = kind.stages or {"": kind}
+    chosen = {
+        name: settings.of_stage(name) for name, one in stages.items() if one.applies(settings)
+    }
+    idle = [name for name, one in chosen.items() if not one.iterations]
+    if idle and (settings.pretrained is None or list(chosen)[-1] in idle):
+        name = ".".join(filter(None, ("stages" if idle[0] else "", idle[0], "iterations")))
+        problem = "leaves weights untrained that nothing else provides"
+        legal = "at least 1; 0 for a stage before the last whose weights are in pretrained"
+        raise UsageError(explain(name, 0, problem, legal))
+    if settings.pretrained is None:
+        return None
+    return models.load(settings.pretrained, kind=kind.kind, argument="pretrained")
 
 
 def _run(
@@ -177,6 +199,7 @@ def _run(
     resume: bool,
     stage: str = "",
     start: models.Model | None = None,
+    pretrained: models.Model | None = None,
 ) -> models.ModelConfig:
     """Train as `train` says, for one objective; weights of the stage before are in ``start``."""
     checkpoint = output / _CHECKPOINT if resume else None
@@ -197,8 +220,11 @@ def _run(
     unit = IntensityMap(low=0, high=1, units="", background=0)
     draft = _config(settings, kind, labels, dict.fromkeys(settings.modalities, unit), {}, {})
     module = models.build(draft)
+    taken = None
     if start is not None:
-        _continue_from(start, draft, module)
+        continue_from(start, draft, module)
+    elif pretrained is not None:
+        taken = begin_with(pretrained, module)
     if settings.checkpointing:
         checkpoint_blocks(module)
     objective = kind(settings, module)
@@ -256,6 +282,7 @@ def _run(
             "validation": len({one.name for one in validation_subjects}),
         },
         "samples": len(samples),
+        "pretrained": taken,
         "validation_loss": scores["validation_loss"],
         "seconds": round(shown.seconds),
         "memory_mb": round(peak),
@@ -411,16 +438,6 @@ def _known_sources(settings: TrainingSettings, any_to_any: bool) -> list[str]:
     if not any_to_any:
         return settings.sources
     return [] if settings.any_contrast else settings.modalities
-
-
-def _continue_from(start: models.Model, draft: models.ModelConfig, module: Any) -> None:
-    """Take the weights of an earlier stage, which must be one of the same model."""
-    for part in ("latent", "network", "context", "grid", "targets"):
-        mine, its = getattr(draft, part), getattr(start.config, part)
-        if list(mine) != list(its) if part == "targets" else mine != its:
-            problem = f"is a stage of another model: its {part} is {its}"
-            raise CaseError(explain("-o", start.folder, problem, f"{mine}, or --overwrite"))
-    module.load_state_dict(start.module.state_dict())
 
 
 def _whole(kind: type[BaseModel], given: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -115,8 +115,11 @@ class TrainingSettings(BaseModel):
         Share of the samples whose source is the target under a random contrast (aldm).
     stages : dict
         Of methods that train in stages: a stage's name → its settings, over all others.
+    pretrained : str or None
+        A model whose weights of the same names and shapes training begins with.
     iterations, batch, learning_rate, weight_decay, warmup, clip
-        Of AdamW under a warm-up and a cosine.
+        Of AdamW under a warm-up and a cosine. A stage of 0 iterations is left out: its weights are
+        those of ``pretrained``.
     ema : float
         Decay of the averaged weights that are kept; it rises to this from the first iteration.
     precision : str
@@ -165,7 +168,8 @@ class TrainingSettings(BaseModel):
     losses: LatentLosses = LatentLosses()
     any_contrast: float = Field(default=0.0, ge=0, le=1)
     stages: dict[str, dict[str, Any]] = {}
-    iterations: int = Field(default=4000, ge=1)
+    pretrained: str | None = None
+    iterations: int = Field(default=4000, ge=0)
     batch: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
