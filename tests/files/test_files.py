@@ -42,6 +42,17 @@ def test_a_folder_means_its_scans_sorted(bids):
     ]
 
 
+def test_linked_folders_are_followed_once(tmp_path):
+    scan = tmp_path / "elsewhere" / "sub-1" / "a_T1w.nii.gz"
+    scan.parent.mkdir(parents=True)
+    scan.touch()
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "sub-1").symlink_to(scan.parent)
+    (data / "again").symlink_to(data)
+    assert files.find_images(data) == [data / "sub-1" / "a_T1w.nii.gz"]
+
+
 def test_a_hidden_folder_above_does_not_hide_its_scans(tmp_path):
     touch(tmp_path, ".home/scans/a.png")
     assert files.find_images(tmp_path / ".home/scans") == [tmp_path / ".home/scans/a.png"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -192,14 +193,22 @@ def find_maps(folder: str | Path, suffix: str) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """All files below a folder whose ending is a format's, but hidden ones."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.name.lower().endswith(SUFFIXES)
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
+    """All files below a folder whose ending is a format's, but hidden ones; links are followed."""
+    found = []
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = Path(here).resolve()
+        # A link back to where it is in would be followed for ever.
+        folders[:] = [
+            one
+            for one in folders
+            if not one.startswith(".") and not real.is_relative_to(Path(here, one).resolve())
+        ]
+        found += [
+            Path(here, name)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(file for file in found if file.is_file())
 
 
 def _suffix(file: Path) -> str:
