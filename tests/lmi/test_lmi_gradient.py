@@ -7,7 +7,9 @@ import torch
 from lmi_images import noise, pieces, smooth
 from lmi_memory import peak_memory
 
-from chiasm.lmi import LMISettings
+from chiasm.lmi import LMISettings, prepare
+from chiasm.lmi.cpu import NumbaEngine
+from chiasm.lmi.cpu_gradient import NumbaGradient
 from chiasm.lmi.torch_engine import TorchEngine
 
 AMPLE = 2**30
@@ -136,3 +138,63 @@ def test_ascent_steers_towards_the_source():
         image = image + 0.005 * step / step.square().mean().sqrt()
     before, after = (engine(one, False).mean() for one in (noised, image))
     assert after > before + 0.05
+
+
+BOXES = {
+    "image": ((2, 13, 17), {}),
+    "in bits": ((1, 13, 17), {"normalized": False}),
+    "patch 5, wide kernel": ((1, 12, 15), {"patch_size": 5, "bins": 11, "bandwidth": 0.1}),
+    "volume": ((2, 7, 9, 8), {"bins": 9, "bandwidth": 0.07}),
+    "volume, patch 5": ((1, 6, 7, 8), {"patch_size": 5, "bins": 7, "bandwidth": 0.1}),
+    "smaller than its patch": ((1, 2, 3, 4), {"patch_size": 5, "bins": 7, "bandwidth": 0.1}),
+}
+
+
+def by_boxes(source, settings, memory=AMPLE):
+    return NumbaGradient(source, settings, memory, NumbaEngine(source, settings, memory))
+
+
+@pytest.mark.parametrize("make", [noise, smooth, pieces])
+@pytest.mark.parametrize(("shape", "settings"), BOXES.values(), ids=BOXES)
+def test_box_sums_are_the_definition(shape, settings, make):
+    settings = LMISettings(search_size=1, **settings)
+    source, other = (torch.from_numpy(make(shape, seed)) for seed in (17, 18))
+    other = 1.2 * other - 0.1  # some of it clamped
+    weights = torch.from_numpy(noise(shape, 19)) - 0.3
+
+    def weighted(engine, image):
+        image = image.clone().requires_grad_()
+        scores = engine(image, False)[:, 0]
+        (result,) = torch.autograd.grad((scores * weights.to(image)).sum(), image)
+        return scores.detach(), result
+
+    scores, by_other = weighted(by_boxes(source, settings), other)
+    exact = TorchEngine(source.double(), settings, AMPLE)
+    expected, by_definition = weighted(exact, other.double())
+    torch.testing.assert_close(scores.double(), expected, rtol=0, atol=1e-5)
+    scale = by_definition.abs().max().item()
+    # Where the scores are flat, all of it is what single precision leaves of larger terms.
+    atol = max(2e-4 * scale, 1e-5)
+    torch.testing.assert_close(by_other.double(), by_definition, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 31), (1, 30, 14, 15)])
+def test_slabs_change_nothing_but_rounding(shape):
+    settings = LMISettings(search_size=1, bins=9, bandwidth=0.1)
+    source, other = (torch.from_numpy(noise(shape, seed)) for seed in (20, 21))
+    whole, slabs = (gradient(by_boxes(source, settings, m), other) for m in (AMPLE, 2**15))
+    scale = whole.abs().max().item()
+    torch.testing.assert_close(slabs, whole, rtol=0, atol=1e-5 * scale)
+
+
+def test_a_masked_gradient_is_that_of_the_scores_that_are_kept():
+    source, other = (torch.from_numpy(noise((1, 1, 20, 21), seed)) for seed in (22, 23))
+    mask = torch.zeros_like(source, dtype=torch.bool)
+    mask[..., 5:12, 4:15] = True
+    image = other.clone().requires_grad_()
+    score = prepare(source, mask=mask, search_size=1)
+    (found,) = torch.autograd.grad(score(image).sum(), image)
+    everywhere = prepare(source, search_size=1)
+    (expected,) = torch.autograd.grad((everywhere(image) * mask).sum(), image)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    assert found[..., :4, :].abs().max() == 0

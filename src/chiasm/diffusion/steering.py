@@ -17,6 +17,9 @@ from chiasm.diffusion.sampling import Denoise
 from chiasm.lmi import prepare
 from chiasm.lmi.settings import LMISettings
 
+# Bytes that the gradient of a volume's agreement may take: thicker slabs share more of their rows.
+_MEMORY = 2**29
+
 
 class SteeringSettings(BaseModel):
     """How far, in how many steps, and by which agreement estimates are moved.
@@ -89,7 +92,7 @@ def steer(
     with torch.inference_mode(False):
         known = source.detach().clone().float()
         head = known > 0
-        agreement = prepare(parts(known), mask=parts(head), **settings.operator())
+        agreement = prepare(parts(known), mask=parts(head), memory=_MEMORY, **settings.operator())
         share = head.flatten(1).float().mean(1)
 
     def move(x0: Tensor) -> Tensor:

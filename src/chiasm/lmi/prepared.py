@@ -220,15 +220,23 @@ class PreparedSource:
         return self._engine(other.cpu() if self.settings.narrow else other, every_offset)
 
     def _with_gradient(self, other: Tensor, every_offset: bool) -> Tensor:
-        from chiasm.lmi.torch_engine import TorchEngine
-
         dtype = torch.float64 if self.settings.narrow else other.dtype
         device = torch.device("cpu") if self.settings.narrow else other.device
         if dtype not in self._differentiable:
-            source = self._source.to(device, dtype)
-            self._differentiable[dtype] = TorchEngine(source, self.settings, self._memory)
+            self._differentiable[dtype] = self._differentiable_engine(device, dtype)
         scores = self._differentiable[dtype](other.to(device, dtype), every_offset)
         return scores.to(other.device, other.dtype)
+
+    def _differentiable_engine(self, device: torch.device, dtype: torch.dtype) -> Any:
+        from chiasm.lmi.torch_engine import TorchEngine
+
+        source, settings = self._source.to(device, dtype), self.settings
+        single = dtype == torch.float32 and settings.search_size == 1
+        if single and type(self._engine).__name__ == "NumbaEngine":
+            from chiasm.lmi.cpu_gradient import NumbaGradient
+
+            return NumbaGradient(source, settings, self._memory, self._engine)
+        return TorchEngine(source, settings, self._memory)
 
     def _best_displacements(self, other: Tensor) -> Tensor:
         """Displacements (B, axes, *spatial) within the box, in slabs that bound the memory."""
