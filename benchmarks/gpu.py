@@ -21,12 +21,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "src" / "chiasm" / "training" / "recipes"
-# What is trained: name, method, share of the time left.
+T1 = ("--target", "T1")
+# What is trained: name, method, what it reads, batch, share of the time left.
 PLAN = (
-    ("brain-t1-tissue", "segmenter", 0.15),
-    ("brain-t1", "regression", 0.6),
-    ("brain-t1-lmi", "lmi-diffusion", 1.0),
+    ("brain-t1-tissue", "segmenter", T1, 16, 0.1),
+    ("brain-t1", "regression", T1, 16, 0.4),
+    ("brain-t1-lmi", "lmi-diffusion", T1, 16, 0.5),
+    ("brain-any", "aldm", ("--modalities", "T1,T2,PD,FLAIR"), 2, 1.0),
 )
+TRIAL = 100  # iterations that tell the speed
 
 
 def compare_lmi() -> list[dict]:
@@ -93,8 +96,8 @@ def main() -> int:
     (chosen.output / "gpu.json").write_text(json.dumps(facts, indent=1) + "\n")
     data = chosen.output / "phantoms"
     chiasm("phantom", "-o", str(data), "--subjects", str(chosen.subjects), "--seed", "1",
-           "--modalities", "T1", "--spacing", "2", "--overwrite")  # fmt: skip
-    for name, method, share in PLAN:
+           "--spacing", "2", "--overwrite")  # fmt: skip
+    for name, method, read, batch, share in PLAN:
         seconds = (end - time.monotonic()) * share
         if seconds < 20:
             print(f"gpu: no time left for {name}", file=sys.stderr)
@@ -102,14 +105,16 @@ def main() -> int:
         model = chosen.output / name
         # A short run tells the speed; the real one is as long as its share allows.
         start = time.monotonic()
-        common = ["-i", str(data), "-o", str(model), "--target", "T1", "--method", method,
+        common = ["-i", str(data), "-o", str(model), *read, "--method", method,
                   "--config", str(RECIPES / f"{name}.yaml"), "--device", "cuda",
-                  "--overwrite", "batch=16"]  # fmt: skip
-        chiasm("train", *common, "iterations=100")
+                  "--overwrite", f"batch={batch}"]  # fmt: skip
+        chiasm("train", *common, f"iterations={TRIAL}")
         spent = time.monotonic() - start
-        trial = json.loads((model / "config.json").read_text())["training"]["seconds"]
-        iterations = int(0.8 * (seconds - spent) / max(trial / 100, 1e-3))
-        chiasm("train", *common, f"iterations={max(200, iterations)}")
+        # Stages lie in folders of their own.
+        configs = [json.loads(path.read_text()) for path in model.rglob("config.json")]
+        trial = sum(config["training"]["seconds"] for config in configs)
+        iterations = int(0.8 * (seconds - spent) / max(trial / TRIAL, 1e-3))
+        chiasm("train", *common, f"iterations={max(2 * TRIAL, iterations)}")
     return 0
 
 

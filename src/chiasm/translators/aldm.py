@@ -51,8 +51,9 @@ class ALDM(LMIDiffusion):
         index = list(self.model.config.targets).index(self.model.config.target)
         return torch.full((len(source),), index, device=source.device)
 
-    def memory(self, source: Tensor) -> int:
+    def memory(self, shape: tuple[int, ...]) -> int:
         """Of one network evaluation and the decoding, which is differentiated if it is steered."""
+        source = torch.zeros(1, device=self.model.module.signal.device).expand(shape)
         return peak_bytes(self._once, _middle(source))
 
     def _once(self, own: Tensor) -> None:

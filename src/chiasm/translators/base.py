@@ -242,8 +242,8 @@ class NetworkTranslator(Translator):
         """Steps that one batch takes in all, fitting included; for the progress bar."""
         return 1
 
-    def memory(self, source: Any) -> int | None:
-        """Bytes that a batch like this needs at its peak; None where it is not known beforehand."""
+    def memory(self, shape: tuple[int, ...]) -> int | None:
+        """Bytes that a batch (B, images, \\*spatial) needs at its peak; None if not known."""
         return None
 
     def settings(self) -> dict[str, Any]:
@@ -288,16 +288,15 @@ class NetworkTranslator(Translator):
 
     def _check_memory(self, view: Prepared, device: Any) -> None:
         """Refuse a volume that would not fit, before anything is run."""
-        import torch
-
         from chiasm.memory import available_bytes
 
+        spatial = view.head.shape[: view.context.spatial_dims]
+        count = min(self.options.batch, len(view.places()))
+        needed = self.memory((count, view.context.images, *spatial))
         free = available_bytes(device)
-        parts = view.samples()[: self.options.batch]
-        needed = self.memory(torch.from_numpy(parts)) if free is not None else None
-        if free is None or needed is None or needed <= free:
+        if needed is None or free is None or needed <= free:
             return
-        size = "×".join(map(str, parts.shape[2:]))
+        size = "×".join(map(str, spatial))
         problem = f"needs about {needed / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} are free"
         legal = f"a scan cropped to the head, or a model of a coarser grid than {self.model.name}"
         raise CaseError(explain("source", f"{size} voxels on the model's grid", problem, legal))
