@@ -96,7 +96,6 @@ ROWS = (
     Row("guide", "contours", DIFFUSION, guides("contours")),
     Row("guide", "edges", DIFFUSION, guides("edges")),
     Row("guide", "translation", DIFFUSION, guides("translation")),
-    Row("guide", "translation + lmi", DIFFUSION, guides("translation", "lmi")),
     Row("randomisation", "source, none", REGRESSION, guides(UNRANDOM)),
     Row("randomisation", "source, random", REGRESSION, guides("source")),
     Row("randomisation", "source, mild", REGRESSION, {"contrast": {"roughness": 0.5}}),
@@ -122,7 +121,6 @@ ROWS = (
     Row("weighting", "uniform times", DIFFUSION, {"late": 1.0}),
     Row("weighting", "late times", DIFFUSION),
     Row("weighting", "late times, min-SNR 5", DIFFUSION, {"min_snr": 5.0}),
-    Row("weighting", "uniform times, min-SNR 5", DIFFUSION, {"late": 1.0, "min_snr": 5.0}),
     Row(
         "refinement",
         "residual",
@@ -137,7 +135,9 @@ ROWS = (
         {"start": "guide"},
     ),
     Row("noise", "shared", DIFFUSION, {}, {"noise": "shared"}),
-    # The longest trainings last.
+    # What may be left out where time is short.
+    Row("guide", "translation + lmi", DIFFUSION, guides("translation", "lmi")),
+    Row("weighting", "uniform times, min-SNR 5", DIFFUSION, {"late": 1.0, "min_snr": 5.0}),
     *(Row("bins", str(n), DIFFUSION, guides({"name": "lmi", "bins": n})) for n in (16, 27, 64)),
     *(Row("patch", str(n), DIFFUSION, guides({"name": "lmi", "patch_size": n})) for n in (3, 5, 7)),
 )

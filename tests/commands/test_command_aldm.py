@@ -74,6 +74,24 @@ def test_every_stage_trains_its_part_alone(model):
         assert inner["training"]["settings"]["iterations"] == 3
 
 
+def test_stages_share_what_they_read(chiasm, dataset, out, monkeypatch):
+    from chiasm.training.modalities import AnyToAnySamples
+
+    sides, original = [], AnyToAnySamples.__init__
+
+    def count(self, subjects, *rest, **named):
+        sides.append(len(subjects))
+        original(self, subjects, *rest, **named)
+
+    monkeypatch.setattr(AnyToAnySamples, "__init__", count)
+    assert chiasm(*command(dataset, out, iterations=1)).code == 0
+    assert sides == [3, 1]  # training and validation, once for all three stages
+    sides.clear()
+    other = "stages.diffusion.grid.spacing=[2, 2, 2]"
+    assert chiasm(*command(dataset, out, other, "--overwrite", iterations=1)).code == 1
+    assert sides == [3, 1]  # a stage of another lattice is refused
+
+
 def test_one_scan_to_several_targets(chiasm, model, dataset, out):
     scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
     result = chiasm("translate", "-i", scan, "-o", out, "--model", model, "--to", "T2,FLAIR")

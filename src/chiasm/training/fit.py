@@ -32,12 +32,12 @@ from chiasm.networks.checkpointing import checkpoint_blocks
 from chiasm.progress import Advance, progress
 from chiasm.registry import OBJECTIVES
 from chiasm.training.card import card
-from chiasm.training.data import Batches, Samples, Subject, find_subjects, split
-from chiasm.training.modalities import AnyToAnySamples
+from chiasm.training.data import Batches, Subject
+from chiasm.training.gathering import Gathering
 from chiasm.training.objective import Objective
 from chiasm.training.pretrained import begin_with, continue_from
 from chiasm.training.settings import TrainingSettings
-from chiasm.training.sources import UnpairedSamples, check_sources, find_paired, split_unpaired
+from chiasm.training.sources import check_sources
 from chiasm.translators.detail import DetailSettings
 
 _CHECKPOINT = "last.ckpt"
@@ -140,10 +140,10 @@ def train(
     kind = OBJECTIVES.load(settings.method, "--method")
     check_sources(kind, settings)
     device_of = resolve_device(device)
-    first = _pretrained(settings, kind)
+    first, gathering = _pretrained(settings, kind), Gathering(folder)
     if not kind.stages:
         _check_output(output, resume=resume, overwrite=overwrite)
-        return _run(folder, output, settings, kind, device_of, resume=resume, pretrained=first)
+        return _run(gathering, output, settings, kind, device_of, resume=resume, pretrained=first)
     # The last stage's model is the method's; the others' lie in folders of their own below it.
     stages = {name: one for name, one in kind.stages.items() if one.applies(settings)}
     places = {name: output if one is kind else output / name for name, one in stages.items()}
@@ -166,7 +166,7 @@ def train(
             begun = resume and (place / _CHECKPOINT).exists()
             told: dict[str, Any] = {"resume": begun, "stage": name}
             told |= {"pretrained": first} if model is None else {"start": model}
-            _run(folder, place, chosen, objective, device_of, **told)
+            _run(gathering, place, chosen, objective, device_of, **told)
         model = models.load(place, kind=kind.kind, argument="-o")
     assert model is not None  # there is at least one stage
     return model.config
@@ -190,7 +190,7 @@ def _pretrained(settings: TrainingSettings, kind: type[Objective]) -> models.Mod
 
 
 def _run(
-    folder: Path,
+    gathering: Gathering,
     output: Path,
     settings: TrainingSettings,
     kind: type[Objective],
@@ -204,19 +204,10 @@ def _run(
     """Train as `train` says, for one objective; weights of the stage before are in ``start``."""
     checkpoint = output / _CHECKPOINT if resume else None
     state = _resumable(checkpoint, settings) if checkpoint else None
-    subjects = find_subjects(folder, settings.target, with_labels=kind.with_labels)
-    divide: Any = split
-    gather: type[Samples] = Samples
-    if kind.with_source in ("paired", "any"):
-        subjects = find_paired(folder, subjects, settings.sources)
-        gather = AnyToAnySamples if kind.with_source == "any" else Samples
-    elif kind.with_source == "unpaired":
-        subjects += [one for name in settings.sources for one in find_subjects(folder, name)]
-        divide, gather = split_unpaired, UnpairedSamples
-    train_subjects, validation_subjects = divide(subjects, settings)
+    subjects = gathering.subjects(settings, kind)
 
     seed_everything(settings.seed, verbose=False)
-    labels = _labels(subjects[0], settings)
+    labels = _labels(subjects.train[0], settings)
     unit = IntensityMap(low=0, high=1, units="", background=0)
     draft = _config(settings, kind, labels, dict.fromkeys(settings.modalities, unit), {}, {})
     module = models.build(draft)
@@ -230,8 +221,8 @@ def _run(
     objective = kind(settings, module)
     values = tuple(label.value for label in draft.labels)
     multiple = module.divisible_by
-    samples = gather(train_subjects, settings, divisible_by=multiple, values=values)
-    held_out = gather(validation_subjects, settings, divisible_by=multiple, values=values)
+    both = gathering.samples(settings, kind, subjects, divisible_by=multiple, values=values)
+    samples, held_out = both.train, both.validation
 
     objective.begin(samples.batch(settings.batch, (settings.seed, 0), None))
 
@@ -278,8 +269,8 @@ def _run(
     facts = {
         "settings": settings.model_dump(mode="json"),
         "subjects": {
-            "train": len({one.name for one in train_subjects}),
-            "validation": len({one.name for one in validation_subjects}),
+            "train": len({one.name for one in subjects.train}),
+            "validation": len({one.name for one in subjects.validation}),
         },
         "samples": len(samples),
         "pretrained": taken,

@@ -1,0 +1,141 @@
+"""What ALDM costs, whatever it has learned: the shipped widths and the paper's, on one volume.
+
+    python benchmarks/aldm_cost.py [--size 144,192,144] [--steps 20] [--device cuda]
+
+Weights are random. Seconds and memory of one translation, the memory that was foretold
+(`chiasm.memory`), and of one iteration of training each of the three networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from chiasm import api, models
+from chiasm.cost import measure, memory_is
+from chiasm.device import resolve_device
+from chiasm.intensity import IntensityMap
+from chiasm.volume import Volume
+from harness import save, show
+
+RECIPE = Path(models.__file__).parent / "training" / "recipes" / "brain-any.yaml"
+MODALITIES = ("T1w", "T2w", "PDw", "FLAIR")
+# Kim & Park, WACV 2024, and their code.
+PAPER = {
+    "latent": {
+        "autoencoder": {"channels": [64, 128], "residual_layers": 2, "codes": 8192, "latent": 4},
+        "translator": {"features": [128, 256, 128], "hidden": 64},
+    },
+    "network": {
+        "name": "diffusion-unet",
+        "arguments": {
+            "channels": [128, 128, 256],
+            "num_res_blocks": 2,
+            "attention_levels": [False, False, False],
+        },
+    },
+    "diffusion": {"parameterisation": "x0", "residual": True},
+}
+COLUMNS = ("parameters", "weights_mb", "steps", "seconds", "memory_mb", "foretold_mb")
+TRAINING = ("train_autoencoder_s", "train_translator_s", "train_diffusion_s", "train_memory_mb")
+
+
+def config_of(parts: dict[str, Any]) -> models.ModelConfig:
+    """A model's config with these networks, on a lattice of 1 mm."""
+    scale = IntensityMap(low=0, high=1, units="", background=0)
+    return models.ModelConfig(
+        kind="translator",
+        method="aldm",
+        target=MODALITIES[0],
+        targets={name: models.Scale(intensity=scale) for name in MODALITIES},
+        grid={"spacing": (1.0, 1.0, 1.0)},  # type: ignore[arg-type]
+        context={"kind": "3d"},  # type: ignore[arg-type]
+        intensity=scale,
+        **{key: parts[key] for key in ("network", "latent", "diffusion")},
+    )
+
+
+def iterations(module: Any, image: Tensor) -> dict[str, Callable[[], None]]:
+    """One step of every part, forwards and backwards."""
+    label = torch.zeros(1, dtype=torch.long, device=image.device)
+
+    def step(loss: Callable[[], Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            with torch.autocast(image.device.type, torch.bfloat16):
+                loss().backward()
+            module.zero_grad(set_to_none=True)
+
+        return run
+
+    def diffusion() -> Tensor:
+        with torch.no_grad():
+            condition = module.condition(image, label)
+        return module.predict(torch.randn_like(condition.source), label, condition).square().mean()
+
+    def translator() -> Tensor:
+        with torch.no_grad():
+            latent = module.codec.encode(image)
+        return module.translator(latent, label).square().mean()
+
+    network = module.codec.network
+    return {
+        "train_autoencoder_s": step(lambda: network(image).square().mean()),
+        "train_translator_s": step(translator),
+        "train_diffusion_s": step(diffusion),
+    }
+
+
+def measured(name: str, parts: dict[str, Any], chosen: argparse.Namespace) -> dict[str, Any]:
+    """One row."""
+    config = config_of(parts)
+    module = models.build(config)
+    rng, size = np.random.default_rng(0), [int(n) for n in chosen.size.split(",")]
+    volume = Volume(rng.random(size, dtype=np.float32), np.eye(4), modality=MODALITIES[1])
+    with tempfile.TemporaryDirectory() as folder:
+        models.save(Path(folder) / "model", config, module, "")
+        translator = api.load_translator(
+            Path(folder) / "model", device=chosen.device, steps=chosen.steps
+        )
+        mask = np.ones(size, dtype=bool)
+        cost = measure(lambda: translator.translate(volume, mask), chosen.device)
+        foretold = translator.memory((1, 1, *size))
+    row: dict[str, Any] = {"pair": "×".join(map(str, size)), "method": name}
+    count = sum(one.numel() for one in module.parameters())
+    row |= {"parameters": count, "weights_mb": 4 * count / 2**20, "steps": chosen.steps}
+    row |= {"seconds": cost.seconds, "memory_mb": cost.memory_mb, "foretold_mb": foretold / 2**20}
+    if chosen.training:
+        device = resolve_device(chosen.device)
+        module, peak = module.to(device).train(), 0.0
+        image = torch.from_numpy(volume.array)[None, None].to(device)
+        for part, run in iterations(module, image).items():
+            run()  # what is compiled or laid out the first time is not counted
+            trained = measure(run, chosen.device)
+            row[part], peak = trained.seconds, max(peak, trained.memory_mb)
+        row["train_memory_mb"] = peak
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="144,192,144")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--training", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--save", default="aldm_cost")
+    chosen = parser.parse_args()
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    rows = [measured("brain-any", recipe, chosen), measured("the paper's widths", PAPER, chosen)]
+    show("ALDM on one volume", rows, (*COLUMNS, *TRAINING))
+    save(chosen.save, vars(chosen) | {"memory": memory_is(chosen.device)}, rows, [])
+
+
+if __name__ == "__main__":
+    main()
