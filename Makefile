@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PHANTOMS := data/phantoms
 
-.PHONY: install demo test lint models baselines any any-baselines benchmarks gpu clean
+.PHONY: install demo test lint models baselines any any-baselines any-benchmarks benchmarks gpu clean
 
 install: $(VENV)/.installed
 
@@ -65,6 +65,7 @@ $(RUNS)/brain-t1-cyclegan-%/model.safetensors: $(PAIRS)/participants.tsv
 
 COMMA := ,
 EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
 CYCLEGANS := $(addprefix cyclegan-,$(subst $(COMMA), ,$(SOURCES)))
 BASELINES := lmi-published any-contrast joint paired $(CYCLEGANS) stylegan
 
@@ -75,7 +76,7 @@ baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
 MODALITIES := T1,T2,PD,FLAIR
 
 any: $(RUNS)/brain-any/model.safetensors
-any-baselines: $(RUNS)/brain-any-plain/model.safetensors $(foreach to,$(subst $(COMMA), ,$(MODALITIES)),$(RUNS)/paired-to-$(to)/model.safetensors)
+any-baselines: $(RUNS)/brain-any-plain/model.safetensors $(RUNS)/any-without-PD/model.safetensors $(foreach to,$(subst $(COMMA), ,$(MODALITIES)),$(RUNS)/paired-to-$(to)/model.safetensors)
 
 $(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml $(TRAIN)
@@ -83,8 +84,24 @@ $(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
 $(RUNS)/brain-any-plain/model.safetensors: $(RUNS)/brain-any/model.safetensors
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any stages.autoencoder.iterations=0 latent.translator=null diffusion.residual=false $(TRAIN)
 
+# It has never seen PD: what --steering and random contrast make of a new modality.
+$(RUNS)/any-without-PD/model.safetensors: $(PAIRS)/participants.tsv
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities T1,T2,FLAIR --config $(RECIPES)/brain-any.yaml $(TRAIN)
+
 $(RUNS)/paired-to-%/model.safetensors: $(PAIRS)/participants.tsv
-	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method paired --target $* --sources $(subst $(EMPTY) $(EMPTY),$(COMMA),$(filter-out $*,$(subst $(COMMA), ,$(MODALITIES)))) --config $(RECIPES)/brain-t1-paired.yaml $(TRAIN)
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method paired --target $* --sources $(subst $(SPACE),$(COMMA),$(filter-out $*,$(subst $(COMMA), ,$(MODALITIES)))) --config $(RECIPES)/brain-t1-paired.yaml $(TRAIN)
+
+WHOLE := data/unseen-whole
+PAIRED := $(subst $(SPACE),$(COMMA),$(foreach to,$(subst $(COMMA), ,$(MODALITIES)),$(RUNS)/paired-to-$(to)))
+
+$(WHOLE)/participants.tsv: | install
+	$(BIN)/chiasm phantom -o $(WHOLE) --subjects 6 --seed 90000 --spacing 2
+
+any-benchmarks: any any-baselines $(WHOLE)/participants.tsv
+	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --model aldm=$(RUNS)/brain-any --model "without MS-SPADE=$(RUNS)/brain-any-plain" --model "MS-SPADE alone=$(RUNS)/brain-any@estimate=true" --model "paired=$(PAIRED)" --model regression=brain-t1
+	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 3 --pairs "PD>T1,PD>T2" --save aldm_unseen --model "random contrast=$(RUNS)/any-without-PD" --model "steered in 3D=$(RUNS)/any-without-PD@steering=0.3" --model "steered by slices=$(RUNS)/any-without-PD@steering=0.3@slices=true" --model lmi-diffusion=brain-t1-lmi --model regression=brain-t1
+	$(BIN)/python benchmarks/aldm_losses.py --data $(PAIRS) --unseen $(WHOLE)
+	$(BIN)/python benchmarks/aldm_cost.py
 
 benchmarks: baselines $(PHANTOMS)/participants.tsv $(UNSEEN)/participants.tsv
 	$(BIN)/python benchmarks/phantom.py --model "lmi-diffusion published=$(RUNS)/brain-t1-lmi-published"

@@ -8,7 +8,7 @@ that they know. Options follow as ``@steering=0.3@slices=true`` (steering by the
 slices, not of the volume); ``@estimate=true`` decodes what MS-SPADE makes, without diffusion. DIR
 holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their own
 percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole image,
-where the background counts. Each method's means are over pairs. Where a subject has a label map
+where the background counts. Each method's means are over the pairs it has. Where there is a label map
 (``_dseg``) and the target is the segmenter's, Dice of the segmentation and G stand beside. Saved as
 results/<save>.json, with a plot of PSNR.
 """
@@ -195,6 +195,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", action="append", required=True, help="NAME=FOLDER[,FOLDER...]")
     parser.add_argument("--modalities", default="T1,T2,PD,FLAIR")
+    parser.add_argument("--pairs", default="", help="e.g. PD>T1,PD>T2; all if not given")
     parser.add_argument("--subjects", type=int)
     parser.add_argument("--only", default="", help="names of subjects; all if not given")
     parser.add_argument("--steps", type=int)
@@ -204,6 +205,10 @@ def main() -> None:
     chosen = parser.parse_args()
 
     wanted = [modality_name(name) for name in chosen.modalities.split(",")]
+    pairs = [
+        tuple(modality_name(name) for name in pair.split(">"))
+        for pair in filter(None, chosen.pairs.split(","))
+    ] or list(permutations(wanted, 2))
     options = {"device": chosen.device, "steps": chosen.steps}
     methods = [translators(one, wanted, options) for one in chosen.model]
     segmenter = api.load_segmenter(chosen.segmenter, device=chosen.device)
@@ -216,7 +221,7 @@ def main() -> None:
         mask = head_mask(images[wanted[0]])
         truth = labels_beside(next(iter(paths.values())))
         judge = None if truth is None else Judge(segmenter, truth, mask)
-        for source, target in permutations(wanted, 2):
+        for source, target in pairs:
             for method, by_target, parameters in methods:
                 one = by_target.get(target)
                 if one is None or source not in (one.model.config.sources or wanted):

@@ -17,8 +17,14 @@ from torch.utils._pytree import tree_leaves
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-class _Living(TorchDispatchMode):
-    """Counts the bytes of what operations have returned and is still alive."""
+class LivingTensors(TorchDispatchMode):
+    """Counts, while it is entered, the bytes of what operations have returned and is still alive.
+
+    Attributes
+    ----------
+    now, peak : int
+        Bytes at this moment, and at the most.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +72,7 @@ def peak_bytes(call: Callable[..., Any], *arguments: Tensor) -> int:
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         empty = [mode.from_tensor(one) for one in arguments]
-        with torch.inference_mode(False), torch.no_grad(), _Living() as living:
+        with torch.inference_mode(False), torch.no_grad(), LivingTensors() as living:
             call(*empty)
     return living.peak
 

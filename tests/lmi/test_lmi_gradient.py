@@ -7,6 +7,7 @@ import torch
 from lmi_images import noise, pieces, smooth
 from lmi_memory import peak_memory
 
+from chiasm.cost import measure
 from chiasm.lmi import LMISettings, prepare
 from chiasm.lmi.cpu import NumbaEngine
 from chiasm.lmi.cpu_gradient import NumbaGradient
@@ -198,3 +199,19 @@ def test_a_masked_gradient_is_that_of_the_scores_that_are_kept():
     (expected,) = torch.autograd.grad((everywhere(image) * mask).sum(), image)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
     assert found[..., :4, :].abs().max() == 0
+
+
+def test_memory_of_box_sums_is_bounded():
+    """Of the process: numba's arrays are none of torch's."""
+    settings = LMISettings(search_size=1, bins=9, bandwidth=0.1)
+    source, other = (torch.from_numpy(noise((1, 64, 96, 97), seed)) for seed in (24, 25))
+    weights = torch.ones_like(other)
+    small = torch.zeros(1, 4, 5, 6)
+    by_boxes(small, settings).gradient(small, small)  # compiled, or read, before it is measured
+    memory, taken = 2**24, {}
+    for size in (memory, AMPLE):
+        engine = by_boxes(source, settings, size)
+        before = measure(lambda: None, "cpu").memory_mb
+        taken[size] = measure(lambda: engine.gradient(other, weights), "cpu").memory_mb - before  # noqa: B023
+    assert taken[memory] < (memory + 10 * other.nbytes) / 2**20
+    assert taken[AMPLE] > 2 * taken[memory]

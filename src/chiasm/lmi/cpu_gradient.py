@@ -26,7 +26,7 @@ from chiasm.lmi.cpu import NumbaEngine, in_threads, log2
 from chiasm.lmi.settings import LMISettings
 
 # Arrays of a slab's size beside the three of one entry for each bin.
-_SCRATCH = 10
+_SCRATCH = 12
 
 
 @njit(fastmath=True, nogil=True, cache=True)

@@ -231,11 +231,13 @@ class PreparedSource:
         from chiasm.lmi.torch_engine import TorchEngine
 
         source, settings = self._source.to(device, dtype), self.settings
-        single = dtype == torch.float32 and settings.search_size == 1
-        if single and type(self._engine).__name__ == "NumbaEngine":
+        without_search = dtype == torch.float32 and settings.search_size == 1
+        if without_search and find_spec("numba"):
+            from chiasm.lmi.cpu import NumbaEngine
             from chiasm.lmi.cpu_gradient import NumbaGradient
 
-            return NumbaGradient(source, settings, self._memory, self._engine)
+            if isinstance(self._engine, NumbaEngine):
+                return NumbaGradient(source, settings, self._memory, self._engine)
         return TorchEngine(source, settings, self._memory)
 
     def _best_displacements(self, other: Tensor) -> Tensor:
