@@ -8,9 +8,9 @@ that they know. Options follow as ``@steering=0.3@slices=true`` (steering by the
 slices, not of the volume); ``@estimate=true`` decodes what MS-SPADE makes, without diffusion. DIR
 holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their own
 percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole image,
-where the background counts. Each method's means are over the pairs it has. Where there is a label map
-(``_dseg``) and the target is the segmenter's, Dice of the segmentation and G stand beside. Saved as
-results/<save>.json, with a plot of PSNR.
+where the background counts. Each method's means are over the pairs it has. Where there is a label
+map (``_dseg``) and the target is the segmenter's, Dice of the segmentation and G stand beside.
+Saved as results/<save>.json, with a plot of PSNR.
 """
 
 from __future__ import annotations
