@@ -34,7 +34,7 @@ from chiasm.evaluation.slices import axial_axis, slice_jump
 from chiasm.evaluation.statistics import bootstrap_interval, gap_closure
 from chiasm.head import head_mask
 from chiasm.intensity import on_unit_range
-from chiasm.modality import modality_name
+from chiasm.modality import modality_name, split_modality
 from chiasm.segmenters import Segmenter
 from chiasm.subject import subject_of
 from chiasm.translators import Translator
@@ -119,8 +119,9 @@ def unit(image: Volume, mask: np.ndarray) -> Volume:
 
 def labels_beside(path: Path) -> LabelVolume | None:
     """The subject's label map, if there is one."""
-    found = sorted(path.parent.glob("*_dseg.nii*"))
-    return files.read_labels(found[0]) if found else None
+    stem, _ = split_modality(files.stem(path))
+    found = [path.with_name(f"{stem}_dseg{suffix}") for suffix in files.SUFFIXES]
+    return next((files.read_labels(one) for one in found if one.is_file()), None)
 
 
 class Judge:

@@ -1,9 +1,10 @@
-"""What ALDM costs, whatever it has learned: the shipped widths and the paper's, on one volume.
+"""What ALDM costs, whatever it has learned: brain-any's widths and the paper's, on one volume.
 
     python benchmarks/aldm_cost.py [--size 144,192,144] [--steps 20] [--device cuda]
 
 Weights are random. Seconds and memory of one translation, the memory that was foretold
-(`chiasm.memory`), and of one iteration of training each of the three networks.
+(`chiasm.memory`); and of one pass forwards and backwards through each of the three networks, the
+bulk of an iteration of training, without critics and optimiser.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ PAPER = {
     "diffusion": {"parameterisation": "x0", "residual": True},
 }
 COLUMNS = ("parameters", "weights_mb", "steps", "seconds", "memory_mb", "foretold_mb")
-TRAINING = ("train_autoencoder_s", "train_translator_s", "train_diffusion_s", "train_memory_mb")
+PASSES = ("autoencoder_pass_s", "translator_pass_s", "diffusion_pass_s", "pass_memory_mb")
 
 
 def config_of(parts: dict[str, Any]) -> models.ModelConfig:
@@ -63,8 +64,8 @@ def config_of(parts: dict[str, Any]) -> models.ModelConfig:
     )
 
 
-def iterations(module: Any, image: Tensor) -> dict[str, Callable[[], None]]:
-    """One step of every part, forwards and backwards."""
+def passes(module: Any, image: Tensor) -> dict[str, Callable[[], None]]:
+    """One pass through every part, forwards and backwards."""
     label = torch.zeros(1, dtype=torch.long, device=image.device)
 
     def step(loss: Callable[[], Tensor]) -> Callable[[], None]:
@@ -87,9 +88,9 @@ def iterations(module: Any, image: Tensor) -> dict[str, Callable[[], None]]:
 
     network = module.codec.network
     return {
-        "train_autoencoder_s": step(lambda: network(image).square().mean()),
-        "train_translator_s": step(translator),
-        "train_diffusion_s": step(diffusion),
+        "autoencoder_pass_s": step(lambda: network(image).square().mean()),
+        "translator_pass_s": step(translator),
+        "diffusion_pass_s": step(diffusion),
     }
 
 
@@ -111,15 +112,15 @@ def measured(name: str, parts: dict[str, Any], chosen: argparse.Namespace) -> di
     count = sum(one.numel() for one in module.parameters())
     row |= {"parameters": count, "weights_mb": 4 * count / 2**20, "steps": chosen.steps}
     row |= {"seconds": cost.seconds, "memory_mb": cost.memory_mb, "foretold_mb": foretold / 2**20}
-    if chosen.training:
+    if chosen.passes:
         device = resolve_device(chosen.device)
         module, peak = module.to(device).train(), 0.0
         image = torch.from_numpy(volume.array)[None, None].to(device)
-        for part, run in iterations(module, image).items():
+        for part, run in passes(module, image).items():
             run()  # what is compiled or laid out the first time is not counted
             trained = measure(run, chosen.device)
             row[part], peak = trained.seconds, max(peak, trained.memory_mb)
-        row["train_memory_mb"] = peak
+        row["pass_memory_mb"] = peak
     return row
 
 
@@ -128,12 +129,12 @@ def main() -> None:
     parser.add_argument("--size", default="144,192,144")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--training", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--passes", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--save", default="aldm_cost")
     chosen = parser.parse_args()
     recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     rows = [measured("brain-any", recipe, chosen), measured("the paper's widths", PAPER, chosen)]
-    show("ALDM on one volume", rows, (*COLUMNS, *TRAINING))
+    show("ALDM on one volume", rows, (*COLUMNS, *PASSES))
     save(chosen.save, vars(chosen) | {"memory": memory_is(chosen.device)}, rows, [])
 
 

@@ -55,12 +55,12 @@ def trained(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Path:
     told = [f"iterations={chosen.iterations}", "stages.diffusion.iterations=1", *chosen.settings]
     if row != "none":
         told.append(f"losses.{row}=0")
-    folder = chosen.runs / row
+    folder = chosen.runs / chosen.data.name / row
     settings = training_settings("aldm", wanted[0], None, tuple(told), tuple(wanted[1:]))
-    if not (folder / "config.json").is_file():
-        print(f"training without {row}", flush=True)
-        resume = (folder / "autoencoder" / "training.yaml").is_file()
-        train(chosen.data, folder, settings, resume=resume, overwrite=not resume)
+    print(f"training without {row}", flush=True)
+    # What is there is gone on with, and refused if its settings were others.
+    resume = (folder / "autoencoder" / "training.yaml").is_file()
+    train(chosen.data, folder, settings, resume=resume, overwrite=not resume)
     return folder
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from chiasm import memory
 from chiasm.memory import available_bytes, peak_bytes
 
 X = torch.zeros(1, 1, 16, 16, 16)
@@ -50,3 +51,17 @@ def test_available():
     free = available_bytes(torch.device("cpu"))
     assert 2**20 < free < 2**50
     assert available_bytes(torch.device("meta")) is None
+
+
+def test_a_containers_limit(tmp_path, monkeypatch):
+    """Files' caches count as used there, and are free for the asking."""
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    for name, text in (
+        ("max", "1000000"),
+        ("current", "900000"),
+        ("stat", "anon 300000\nactive_file 400000\ninactive_file 150000\nslab_reclaimable 5000"),
+    ):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert available_bytes(torch.device("cpu")) == 655000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_bytes(torch.device("cpu")) > 2**20

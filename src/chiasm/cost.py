@@ -50,16 +50,32 @@ def measure(call: Callable[[], Result], device: str) -> Cost[Result]:
     on_gpu = where.type == "cuda"
     if on_gpu:
         torch.cuda.synchronize(where)
-        torch.cuda.reset_peak_memory_stats(where)
-    else:
-        _can_forget()
+    forget_peak(device)
     start = perf_counter()
     result = call()
     if on_gpu:
         torch.cuda.synchronize(where)
-    seconds = perf_counter() - start
-    peak = torch.cuda.max_memory_allocated(where) if on_gpu else _peak()
-    return Cost(result, seconds, peak / 2**20)
+    return Cost(result, perf_counter() - start, peak_mb(device))
+
+
+def forget_peak(device: str) -> None:
+    """From now on `peak_mb` counts anew, where `memory_is` says that it can."""
+    import torch
+
+    where = resolve_device(device)
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+    else:
+        _can_forget()
+
+
+def peak_mb(device: str) -> float:
+    """Most memory since it was forgotten, in MiB; `memory_is` says what is counted."""
+    import torch
+
+    where = resolve_device(device)
+    peak = torch.cuda.max_memory_allocated(where) if where.type == "cuda" else _peak()
+    return peak / 2**20
 
 
 def _can_forget() -> bool:

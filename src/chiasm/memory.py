@@ -15,6 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _CGROUP = Path("/sys/fs/cgroup")
+# What a container is charged with and gives back when memory is short: caches of files and names.
+_RECLAIMABLE = ("active_file", "inactive_file", "slab_reclaimable")
 
 
 class LivingTensors(TorchDispatchMode):
@@ -88,8 +90,9 @@ def available_bytes(device: torch.device) -> int | None:
     free = psutil.virtual_memory().available
     try:  # a container's limit, in which files' caches count as used
         limit, used = ((_CGROUP / f"memory.{name}").read_text() for name in ("max", "current"))
-        caches = (_CGROUP / "memory.stat").read_text().split()
-        reclaimable = int(caches[caches.index("inactive_file") + 1])
-        return min(free, int(limit) - int(used) + reclaimable)
-    except (OSError, ValueError):  # none, or "max"
+        lines = (line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        kinds = {name: int(size) for name, size in lines}
+        given_back = sum(kinds[name] for name in _RECLAIMABLE)
+        return min(free, int(limit) - int(used) + given_back)
+    except (OSError, ValueError, KeyError):  # none, or "max"
         return free

@@ -150,6 +150,21 @@ def test_an_autoencoder_of_another_model(chiasm, model, dataset, out):
         (["iterations=0"], 2, ["stages.autoencoder.iterations 0", "at least 1"]),
         (["pretrained=nope"], 2, ["pretrained", "nope", "is not a model"]),
         (["pretrained=brain-t1-tissue"], 2, ["pretrained", "is a segmenter"]),
+        (
+            ["stages.translator.iterations=0", "pretrained=ANY"],
+            2,
+            ["translator", "before it"],
+        ),
+        (
+            ["stages.autoencoder.iterations=0", "pretrained=ANY", "latent.autoencoder.codes=8"],
+            2,
+            ["pretrained", "lacks weights of the codec"],
+        ),
+        (
+            ["stages.autoencoder.iterations=0", "pretrained=ANY", "--modalities", "T2,T1,FLAIR"],
+            2,
+            ["pretrained", "makes T1w, T2w, FLAIR"],
+        ),
         (["pretrained=brain-t1"], 2, ["pretrained", "has no weights that fit"]),
         (["stages.nope.iterations=3"], 2, ["stages.nope", "autoencoder, translator, diffusion"]),
         (["stages.diffusion.nope=3"], 2, ["nope"]),
@@ -159,7 +174,8 @@ def test_an_autoencoder_of_another_model(chiasm, model, dataset, out):
         (["--resume"], 1, ["--resume", "no stage"]),
     ],
 )
-def test_refusals_in_training(chiasm, dataset, out, words, code, said):
+def test_refusals_in_training(chiasm, model, dataset, out, words, code, said):
+    words = [word.replace("ANY", str(model)) for word in words]
     result = chiasm(*command(dataset, out, *words))
     assert result.code == code
     result.assert_said(*said)
@@ -198,5 +214,17 @@ def test_a_volume_too_large_for_memory(chiasm, model, dataset, out, monkeypatch)
     scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
     result = chiasm("translate", "-i", scan, "-o", out, "--model", model, "--to", "T2")
     assert result.code == 1
-    result.assert_said("voxels on the model's grid", "GB on cpu", "cropped")
+    result.assert_said("voxels on the model's grid", "GB on cpu", "coarser grid")
     assert not files_below(out)
+
+
+def test_memory_is_foretold(model):
+    """More for more voxels, and for steering, whose gradient goes back through the decoder."""
+    from chiasm import api
+    from chiasm.diffusion import steering
+
+    plain = api.load_translator(model)
+    sizes = [plain.memory((1, 1, n, n, n)) for n in (16, 32)]
+    assert 6 < sizes[1] / sizes[0] < 9
+    steered = api.load_translator(model, steering=0.2).memory((1, 1, 32, 32, 32))
+    assert steered - steering.MEMORY > sizes[1]

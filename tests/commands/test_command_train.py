@@ -109,6 +109,17 @@ def test_no_image_but_the_targets_is_opened(chiasm, dataset, out, opened, method
     assert below - tables == scans
 
 
+def test_checkpointing_makes_the_same_model(chiasm, dataset, out, break_off):
+    """Though broken off and resumed."""
+    plain = command(dataset, out / "plain", iterations=6)
+    assert chiasm(*plain).code == 0
+    words = command(dataset, out / "less", iterations=6, checkpointing=True)
+    break_off(3, KeyboardInterrupt())
+    assert chiasm(*words).code == 1
+    assert chiasm(*words, "--resume").code == 0
+    assert_same_weights(out / "plain", out / "less")
+
+
 def test_fine_tuning_begins_with_the_weights_of_another_model(chiasm, dataset, out):
     """A rate of next to nothing leaves them where they were; its own seed would not."""
     assert chiasm(*command(dataset, out / "first", seed=1)).code == 0

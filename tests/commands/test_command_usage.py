@@ -97,7 +97,7 @@ ILLEGAL = [
     (PAIRED, ["--sources", "paired", "--sources PD"]),
     (PAIRED + "--sources PD,T1", ["--sources T1w", "is the target"]),
     (TRAIN + "iterations", ["iterations", "key=value"]),
-    (TRAIN + "iterations=0", ["iterations 0", "greater than or equal to 1"]),
+    (TRAIN + "iterations=0", ["iterations 0", "at least 1"]),
     (TRAIN + "iterations=many", ["iterations many", "integer"]),
     (TRAIN + "learning_rate=.inf", ["learning_rate inf"]),
     (TRAIN + "precision=half", ["precision half", "bf16-mixed"]),

@@ -50,7 +50,13 @@ def test_linked_folders_are_followed_once(tmp_path):
     data.mkdir()
     (data / "sub-1").symlink_to(scan.parent)
     (data / "again").symlink_to(data)
+    (scan.parent / "back").symlink_to(data)
     assert files.find_images(data) == [data / "sub-1" / "a_T1w.nii.gz"]
+    own = data / "sub-2" / "b_T1w.nii.gz"
+    own.parent.mkdir()
+    own.touch()
+    (data / "latest").symlink_to(own.parent)
+    assert files.find_images(data) == [data / "sub-1" / "a_T1w.nii.gz", own]
 
 
 def test_a_hidden_folder_above_does_not_hide_its_scans(tmp_path):

@@ -22,7 +22,9 @@ def vqgan():
 
 
 def basic():
-    settings = NetworkSettings(name="unet", arguments={"features": [4, 4, 8, 8, 8, 4]})
+    settings = NetworkSettings(
+        name="unet", arguments={"features": [4, 4, 8, 8, 8, 4], "norm": "batch"}
+    )
     return settings.build(2, 1, 1), lambda net: net(torch.rand(2, 1, 32, 32))
 
 
@@ -64,6 +66,9 @@ def test_same_numbers_from_less_memory(build):
     for one, other_one in zip(gradients, recomputed, strict=True):
         torch.testing.assert_close(other_one, one)
     assert after < 0.7 * before
+    # Batch norms' statistics among it.
     assert other.state_dict().keys() == plain.state_dict().keys()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value)
     plain.load_state_dict(other.state_dict())
     other.load_state_dict(plain.state_dict())

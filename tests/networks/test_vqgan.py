@@ -14,17 +14,26 @@ def small(dims, **changes):
     return VQGAN(dims, 1, 1, **chosen)
 
 
+@pytest.mark.parametrize("channels", [3, 12])  # by a tree, and by a product with all codes
 @pytest.mark.parametrize("dims", SHAPES)
-def test_every_latent_becomes_its_closest_code(dims):
+def test_every_latent_becomes_its_closest_code(dims, channels):
     torch.manual_seed(0)
-    book = Codebook(dims, 11, 3).eval()
-    z = torch.randn(2, 3, *SHAPES[dims])
+    book = Codebook(dims, 11, channels).eval()
+    z = torch.randn(2, channels, *SHAPES[dims])
     quantised, loss, indices = book(z)
     codes, flat = book.embedding.weight, z.movedim(1, -1)
     distance = (flat[..., None, :] - codes).square().sum(-1)
     assert torch.equal(indices, distance.argmin(-1))
     assert torch.allclose(quantised.movedim(1, -1), codes[distance.argmin(-1)], atol=1e-6)
-    assert loss == pytest.approx(0.25 * distance.amin(-1).mean().item() / 3, rel=1e-4)
+    assert loss == pytest.approx(0.25 * distance.amin(-1).mean().item() / channels, rel=1e-4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_latents_that_are_not_finite_are_no_error(bad):
+    """The loss tells, and training says so in one line."""
+    z = torch.full((1, 3, 4, 4), bad)
+    _, loss, _ = Codebook(2, 11, 3).eval()(z)
+    assert not loss.isfinite()
 
 
 def test_learns_as_monai_does_where_every_code_is_used():

@@ -16,7 +16,7 @@ from chiasm.training.settings import training_settings
 LEVELS = {"T1w": (60, 110, 170), "T2w": (170, 110, 60)}
 SETTINGS = (
     "grid.spacing=[1, 1, 1]",
-    "latent={autoencoder: {channels: [16], codes: 1024, latent: 4}, "
+    "latent={autoencoder: {channels: [24], codes: 2048, latent: 4}, "
     "translator: {features: [16], hidden: 16}}",
     "network.arguments={channels: [16, 32], num_res_blocks: 1, "
     "attention_levels: [false, false], norm_num_groups: 4}",
@@ -26,8 +26,8 @@ SETTINGS = (
     "validation_subjects=[sub-1]",
     "precision=32-true",
     "learning_rate=0.003",
-    "iterations=250",
-    "stages.autoencoder.iterations=800",
+    "iterations=300",
+    "stages.autoencoder.iterations=1000",
     "warmup=20",
     "ema=0.98",
     "batch=2",

@@ -58,8 +58,10 @@ def command(
 
     set_threads(threads)
     model = train(input, output, chosen, resume=resume, overwrite=overwrite, device=device)
-    took = model.training
-    print(f"wrote {output} ({took['seconds']} s, {took['memory_mb']} MiB at the peak)")
+    costs = [model.training, *model.training.get("earlier", {}).values()]
+    seconds = sum(one["seconds"] for one in costs)
+    memory = max(one.get("memory_mb") or 0 for one in costs)
+    print(f"wrote {output} ({seconds} s, {memory} MiB at the peak)")
     return 0
 
 

@@ -18,7 +18,7 @@ from chiasm.lmi import prepare
 from chiasm.lmi.settings import LMISettings
 
 # Bytes that the gradient of a volume's agreement may take: thicker slabs share more of their rows.
-_MEMORY = 2**29
+MEMORY = 2**29
 
 
 class SteeringSettings(BaseModel):
@@ -92,7 +92,7 @@ def steer(
     with torch.inference_mode(False):
         known = source.detach().clone().float()
         head = known > 0
-        agreement = prepare(parts(known), mask=parts(head), memory=_MEMORY, **settings.operator())
+        agreement = prepare(parts(known), mask=parts(head), memory=MEMORY, **settings.operator())
         share = head.flatten(1).float().mean(1)
 
     def move(x0: Tensor) -> Tensor:

@@ -193,21 +193,29 @@ def find_maps(folder: str | Path, suffix: str) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """All files below a folder whose ending is a format's, but hidden ones; links are followed."""
-    found = []
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = Path(here).resolve()
-        # A link back to where it is in would be followed for ever.
-        folders[:] = [
-            one
-            for one in folders
-            if not one.startswith(".") and not real.is_relative_to(Path(here, one).resolve())
-        ]
-        found += [
-            Path(here, name)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+    """All files below a folder whose ending is a format's, but hidden ones.
+
+    Links to folders are followed; a folder that can be reached in several ways is taken once, by
+    its own path if that is below the folder.
+    """
+    found: list[Path] = []
+    seen: set[Path] = set()
+    pending = [folder]
+    while pending:
+        for here, folders, names in os.walk(pending.pop(0)):
+            real = Path(here).resolve()
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(one for one in folders if not one.startswith("."))
+            # Links come after all that is really there; `os.walk` does not follow them itself.
+            pending += [Path(here, one) for one in folders if Path(here, one).is_symlink()]
+            found += [
+                Path(here, name)
+                for name in names
+                if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            ]
     return sorted(file for file in found if file.is_file())
 
 

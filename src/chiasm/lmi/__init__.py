@@ -42,6 +42,7 @@ def prepare(
         Bytes of working memory, beside inputs, results and what is kept of the source, that a
         call (and its backward pass) may take; at least 2²⁴. Variant ``"corrected"``, and kernels
         of at least half a bin: the definition, which stands in for these, has a bound of its own.
+        A gradient takes what a plane of a volume, and those that patches reach, need at least.
     **settings
         Fields of `LMISettings`.
 

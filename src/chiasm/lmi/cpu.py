@@ -458,6 +458,13 @@ def _tiles(wanted: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.array(tiles, np.int64).reshape(-1, 7)
 
 
+def varied(volumes: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:
+    """Where the patches of (B, Z, Y, X), clamped to [0, 1], are not constant."""
+    clamped, size = volumes.clip(0, 1), (1, *patch)
+    high = maximum_filter(clamped, size, mode="nearest")
+    return high > minimum_filter(clamped, size, mode="nearest")
+
+
 class NumbaEngine:
     """The corrected operator, prepared for one source.
 
@@ -486,9 +493,7 @@ class NumbaEngine:
         self.source = self._volumes(source)
         self.search = self._radii(settings.search_size)
         self.patch = tuple(2 * radius + 1 for radius in self._radii(settings.patch_size))
-        clamped = self.source.clip(0, 1)
-        high = maximum_filter(clamped, (1, *self.patch), mode="nearest")
-        self.varied = high > minimum_filter(clamped, (1, *self.patch), mode="nearest")
+        self.varied = varied(self.source, self.patch)
         if mask is not None:
             self.varied &= self._volumes(mask)
         self._plan(memory)

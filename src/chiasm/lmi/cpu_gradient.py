@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from numba import njit
-from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chiasm.lmi.cpu import NumbaEngine, in_threads, log2
+from chiasm.lmi.cpu import NumbaEngine, in_threads, log2, varied
 from chiasm.lmi.settings import LMISettings
 
 # Arrays of a slab's size beside the three of one entry for each bin.
@@ -230,7 +229,8 @@ class NumbaGradient:
         With a search of 1, and no narrow kernel.
     memory : int
         Bytes that the backward pass may take beside its inputs, its output and a few arrays of
-        their size, if one plane of a volume (one row of an image) at a time can do with it.
+        their size, if one plane of a volume (one row of an image), and those that its patches
+        reach, can do with it.
     engine : NumbaEngine
         Of the same source, for the scores.
     """
@@ -242,7 +242,7 @@ class NumbaGradient:
         self.source = self._volumes(source)
         size = settings.patch_size
         self.patch = (size, size if source.ndim == 4 else 1, size)
-        self.varied = self._varied(self.source)
+        self.varied = varied(self.source, self.patch)
 
     def __call__(self, other: Tensor, every_offset: bool) -> Tensor:
         """Scores (B, 1, *spatial), differentiable in ``other``, float32 on the CPU."""
@@ -253,35 +253,29 @@ class NumbaGradient:
         images = images.detach().float()
         return (images if images.ndim == 4 else images[:, :, None]).contiguous().numpy()
 
-    def _varied(self, volumes: np.ndarray) -> np.ndarray:
-        """Where patches are not constant."""
-        clamped, size = volumes.clip(0, 1), (1, *self.patch)
-        return maximum_filter(clamped, size, mode="nearest") > minimum_filter(
-            clamped, size, mode="nearest"
-        )
-
     def gradient(self, other: Tensor, by_score: Tensor) -> Tensor:
         """Of Σ by_score · scores, with respect to ``other``; both (B, *spatial)."""
         images = self._volumes(other)
-        weights = np.where(self.varied & self._varied(images), self._volumes(by_score), 0)
+        weights = np.where(self.varied & varied(images, self.patch), self._volumes(by_score), 0)
         settings, radii = self.settings, tuple(size // 2 for size in self.patch)
         padded = tuple(n + 2 * r for n, r in zip(images.shape[1:], radii, strict=True))
         result = np.empty((len(images), *padded), np.float32)
+        slabs, threads = self._slabs(len(images), padded)
         in_threads(
-            _gradient_slabs, self._slabs(len(images), padded), self.source, images,
-            weights.astype(np.float32), self.patch, settings.bins, float(settings.bandwidth),
-            settings.normalized, result,
+            _gradient_slabs, slabs, self.source, images, weights.astype(np.float32), self.patch,
+            settings.bins, float(settings.bandwidth), settings.normalized, result, most=threads,
         )  # fmt: skip
         for axis, radius in enumerate(radii, start=1):
             result = _folded(result, axis, radius)
         return torch.from_numpy(np.ascontiguousarray(result)).view(other.shape)
 
-    def _slabs(self, batch: int, padded: tuple[int, ...]) -> np.ndarray:
-        """Padded rows (batch, first, end), as many at once as the memory holds."""
+    def _slabs(self, batch: int, padded: tuple[int, ...]) -> tuple[np.ndarray, int]:
+        """Padded rows (batch, first, end), and for how many of such at once there is memory."""
         row = 4 * (3 * self.settings.bins + _SCRATCH) * padded[1] * padded[2]
         # A slab needs as many rows again on both sides as patches reach.
-        threads = torch.get_num_threads()
-        most = max(1, self.memory // (threads * row) - 2 * (self.patch[0] - 1))
+        halo = 2 * (self.patch[0] - 1)
+        threads = min(torch.get_num_threads(), max(1, self.memory // ((1 + halo) * row)))
+        most = max(1, self.memory // (threads * row) - halo)
         each = max(1, -(-batch * padded[0] // threads))
         step = min(most, each, padded[0])
         slabs = [
@@ -289,7 +283,7 @@ class NumbaGradient:
             for number in range(batch)
             for first in range(0, padded[0], step)
         ]
-        return np.array(slabs, np.int64)
+        return np.array(slabs, np.int64), threads
 
 
 def _folded(padded: np.ndarray, axis: int, radius: int) -> np.ndarray:

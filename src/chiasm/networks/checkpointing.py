@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
 from monai.networks.nets.basic_unet import TwoConv
 from monai.networks.nets.diffusion_model_unet import DiffusionUNetResnetBlock
 from monai.networks.nets.vqvae import VQVAEResidualUnit
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from chiasm.networks.ms_spade import SPADEBlock
 
@@ -26,5 +31,28 @@ def checkpoint_blocks(module: nn.Module) -> int:
         if isinstance(child, BLOCKS)
     ]
     for parent, name, child in inner:
-        setattr(parent, name, checkpoint_wrapper(child))
+        # A partial, and no closure: a copy of the network then means its own block.
+        setattr(parent, name, checkpoint_wrapper(child, context_fn=partial(_contexts, child)))
     return len(inner)
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """What the block is run in, and run again in."""
+    return nullcontext(), _same_statistics(block)
+
+
+@contextmanager
+def _same_statistics(block: nn.Module) -> Iterator[None]:
+    """Batch norms have counted this batch once already."""
+    norms = [
+        one for one in block.modules() if isinstance(one, _BatchNorm) and one.track_running_stats
+    ]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

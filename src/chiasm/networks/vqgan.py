@@ -16,7 +16,7 @@ from torch.nn import functional
 from chiasm.networks.unet import MEMORY_FORMATS
 
 # Latents compared with all codes at once: the distances of so many are held.
-_CHUNK = 4096
+_CHUNK = 1024
 # A tree finds the closest code of so many channels sooner than a product with all does.
 _TREE_CHANNELS = 8
 # Share of the mean use below which a code counts as dead.
@@ -37,8 +37,7 @@ class Codebook(EMAQuantizer):
     def nearest(self, flat: Tensor) -> Tensor:
         """(N, C) → the index of the closest code, (N,)."""
         codes = self.embedding.weight
-        # Codes of few channels: a tree looks at few of them. It cannot see fake or traced tensors.
-        if type(flat) is Tensor and flat.device.type == "cpu" and flat.shape[1] <= _TREE_CHANNELS:
+        if _suits_tree(flat) and _suits_tree(codes.detach()):
             tree = cKDTree(codes.detach().numpy())
             _, indices = tree.query(flat.numpy(), workers=torch.get_num_threads())
             return torch.from_numpy(np.asarray(indices, dtype=np.int64))
@@ -80,6 +79,12 @@ class Codebook(EMAQuantizer):
         self.embedding.weight.copy_(
             self.ema_w / self.ema_cluster_size.clamp_min(self.epsilon)[:, None]
         )
+
+
+def _suits_tree(points: Tensor) -> bool:
+    """Few channels, on the CPU, all finite; and no fake tensor, whose content is not there."""
+    plain = type(points) is Tensor and points.device.type == "cpu"
+    return plain and points.shape[1] <= _TREE_CHANNELS and bool(points.isfinite().all())
 
 
 class VQGAN(nn.Module):

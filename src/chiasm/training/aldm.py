@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,6 @@ class _LatentObjective(Objective):
     kind = "translator"
     method = "aldm"
     with_source = "any"
-    trained: ClassVar[str]  # the part of the denoiser that this stage trains
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:
         super().__init__(settings, module)

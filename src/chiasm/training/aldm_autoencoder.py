@@ -22,6 +22,7 @@ class AutoencoderObjective(AdversarialObjective):
 
     method = "aldm"
     with_source = "any"
+    trained = "codec"
     betas = (0.5, 0.9)
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:

@@ -22,6 +22,12 @@ def card(config: ModelConfig, name: str) -> str:
     draws = f"batch {settings.get('batch')}, seed {settings.get('seed')}"
     taken = facts.get("pretrained")
     begun = f"\n| began with | {taken} |" if taken else ""
+    stages = (
+        f"{name} {cost['seconds']} s, {cost['memory_mb']} MiB"
+        for name, cost in facts.get("earlier", {}).items()
+    )
+    before = "; ".join(stages)
+    before = f"\n| stages before | {before} |" if before else ""
     peak = facts.get("memory_mb")
     memory = f", {peak} MiB at the peak" if peak else ""
     return f"""# {name}
@@ -38,7 +44,7 @@ A {config.kind} (`{config.method}`) of {made} images, trained by `chiasm train`.
 | trained on | {subjects.get("train")} subjects, {read} |
 | validated on | {subjects.get("validation")} other subjects: {loss} |
 | iterations | {settings.get("iterations")}, {draws} |{begun}
-| took | {facts.get("seconds")} s on {facts.get("device")}{memory} |
+| took | {facts.get("seconds")} s on {facts.get("device")}{memory} |{before}
 
 For research; not a medical device.
 """

@@ -7,9 +7,10 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader
 
 from chiasm import files, models
-from chiasm.cost import measure, memory_is
+from chiasm.cost import forget_peak, memory_is, peak_mb
 from chiasm.device import resolve_device
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.guides.calibration import CalibrationSettings
@@ -40,27 +41,37 @@ from chiasm.training.settings import TrainingSettings
 from chiasm.training.sources import check_sources
 from chiasm.translators.detail import DetailSettings
 
+# Of a config and its networks: gives them their first weights, and says in words which.
+_Begin: TypeAlias = Callable[[models.ModelConfig, Any], str | None]
+
 _CHECKPOINT = "last.ckpt"
 _SETTINGS = "training.yaml"
 _VALIDATION_BATCHES = 4
 
 
 class _Progress(Callback):
-    """Shows finished iterations, and counts the seconds of all parts of a resumed run."""
+    """Shows finished iterations; seconds and memory at the peak of all parts of a resumed run."""
 
-    def __init__(self, advance: Advance) -> None:
-        self.advance = advance
+    def __init__(self, advance: Advance, device: str) -> None:
+        self.advance, self.device = advance, device
         self.start = time.monotonic()
+        self.earlier = 0.0  # MiB
+        forget_peak(device)
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.start
 
+    @property
+    def memory_mb(self) -> float:
+        return max(self.earlier, peak_mb(self.device))
+
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "memory_mb": self.memory_mb}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.start -= state_dict["seconds"]
+        self.earlier = state_dict.get("memory_mb", 0.0)
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.advance(1)
@@ -140,10 +151,10 @@ def train(
     kind = OBJECTIVES.load(settings.method, "--method")
     check_sources(kind, settings)
     device_of = resolve_device(device)
-    first, gathering = _pretrained(settings, kind), Gathering(folder)
+    begin, gathering = _pretrained(settings, kind), Gathering(folder)
     if not kind.stages:
         _check_output(output, resume=resume, overwrite=overwrite)
-        return _run(gathering, output, settings, kind, device_of, resume=resume, pretrained=first)
+        return _run(gathering, output, settings, kind, device_of, resume=resume, begin=begin)
     # The last stage's model is the method's; the others' lie in folders of their own below it.
     stages = {name: one for name, one in kind.stages.items() if one.applies(settings)}
     places = {name: output if one is kind else output / name for name, one in stages.items()}
@@ -153,7 +164,7 @@ def train(
         problem = "holds no stage that was begun"
         legal = f"the folder of an interrupted run, with {next(iter(places))} in it"
         raise CaseError(explain("--resume", output, problem, legal))
-    model: models.Model | None = None
+    config, earlier = None, {}
     for name, objective in stages.items():
         place, chosen = places[name], settings.of_stage(name)
         if not chosen.iterations:
@@ -164,29 +175,40 @@ def train(
             # What is begun anew is not done, whatever lies there from before.
             (place / models.CONFIG).unlink(missing_ok=True)
             begun = resume and (place / _CHECKPOINT).exists()
-            told: dict[str, Any] = {"resume": begun, "stage": name}
-            told |= {"pretrained": first} if model is None else {"start": model}
-            _run(gathering, place, chosen, objective, device_of, **told)
+            told: dict[str, Any] = {"stage": name, "begin": begin, "earlier": earlier}
+            _run(gathering, place, chosen, objective, device_of, resume=begun, **told)
         model = models.load(place, kind=kind.kind, argument="-o")
-    assert model is not None  # there is at least one stage
-    return model.config
+        begin, config = partial(continue_from, model), model.config
+        earlier[name] = {key: config.training.get(key) for key in ("seconds", "memory_mb")}
+    assert config is not None  # the last stage is trained
+    return config
 
 
-def _pretrained(settings: TrainingSettings, kind: type[Objective]) -> models.Model | None:
-    """The model that weights are taken from, if any; without one, every stage must be trained."""
+def _pretrained(settings: TrainingSettings, kind: type[Objective]) -> _Begin | None:
+    """What gives the networks another model's weights, if the settings name one.
+
+    Stages may be left out from the first on, if it has their weights.
+    """
     stages = kind.stages or {"": kind}
-    chosen = {
-        name: settings.of_stage(name) for name, one in stages.items() if one.applies(settings)
+    trained = {
+        name: settings.of_stage(name).iterations > 0
+        for name, one in stages.items()
+        if one.applies(settings)
     }
-    idle = [name for name, one in chosen.items() if not one.iterations]
-    if idle and (settings.pretrained is None or list(chosen)[-1] in idle):
+    idle = [name for name, does in trained.items() if not does]
+    if idle and (settings.pretrained is None or idle == list(trained)):
         name = ".".join(filter(None, ("stages" if idle[0] else "", idle[0], "iterations")))
         problem = "leaves weights untrained that nothing else provides"
         legal = "at least 1; 0 for a stage before the last whose weights are in pretrained"
         raise UsageError(explain(name, 0, problem, legal))
+    if idle != list(trained)[: len(idle)]:
+        problem = "would keep weights that belong to another stage before it"
+        legal = "at least 1, or 0 for the stages before it too"
+        raise UsageError(explain(f"stages.{idle[-1]}.iterations", 0, problem, legal))
     if settings.pretrained is None:
         return None
-    return models.load(settings.pretrained, kind=kind.kind, argument="pretrained")
+    model = models.load(settings.pretrained, kind=kind.kind, argument="pretrained")
+    return partial(begin_with, model, complete=[stages[name].trained for name in idle])
 
 
 def _run(
@@ -198,10 +220,10 @@ def _run(
     *,
     resume: bool,
     stage: str = "",
-    start: models.Model | None = None,
-    pretrained: models.Model | None = None,
+    begin: _Begin | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> models.ModelConfig:
-    """Train as `train` says, for one objective; weights of the stage before are in ``start``."""
+    """Train as `train` says, for one objective; ``earlier`` is what the stages before it cost."""
     checkpoint = output / _CHECKPOINT if resume else None
     state = _resumable(checkpoint, settings) if checkpoint else None
     subjects = gathering.subjects(settings, kind)
@@ -211,13 +233,7 @@ def _run(
     unit = IntensityMap(low=0, high=1, units="", background=0)
     draft = _config(settings, kind, labels, dict.fromkeys(settings.modalities, unit), {}, {})
     module = models.build(draft)
-    taken = None
-    if start is not None:
-        continue_from(start, draft, module)
-    elif pretrained is not None:
-        taken = begin_with(pretrained, module)
-    if settings.checkpointing:
-        checkpoint_blocks(module)
+    taken = None if begin is None else begin(draft, module)
     objective = kind(settings, module)
     values = tuple(label.value for label in draft.labels)
     multiple = module.divisible_by
@@ -234,7 +250,7 @@ def _run(
     before = 0 if state is None else int(state["global_step"])
     title = f"train {settings.method} {stage}".rstrip()
     with progress(title, settings.iterations, before) as advance:
-        shown = _Progress(advance)
+        shown = _Progress(advance, str(device))
         trainer = _trainer(settings, output, device, shown)
         batches = Batches(samples, settings, start=lambda: trainer.global_step)
         held: Any = [
@@ -243,8 +259,10 @@ def _run(
         ]
         judged = DataLoader(held, batch_size=None)
         training = objective.runner(objective)
-
-        def run() -> None:
+        if settings.checkpointing and not checkpoint_blocks(training):
+            problem = f"would change nothing: {settings.method} has no network that can do it"
+            raise UsageError(explain("checkpointing", True, problem, "false"))
+        try:
             if state is None or before < settings.iterations:
                 trainer.fit(
                     training,
@@ -255,9 +273,7 @@ def _run(
                 )
             else:  # all was done but the writing of the model
                 training.load_state_dict(state["state_dict"])
-
-        try:
-            peak = measure(run, str(device)).memory_mb
+                shown.load_state_dict(state["callbacks"][shown.state_key])
         except SystemExit:  # what Lightning makes of Ctrl-C, which it also silences
             signal.signal(signal.SIGINT, signal.default_int_handler)
             problem = "was interrupted; its checkpoint is kept"
@@ -274,9 +290,10 @@ def _run(
         },
         "samples": len(samples),
         "pretrained": taken,
+        "earlier": dict(earlier or {}),
         "validation_loss": scores["validation_loss"],
         "seconds": round(shown.seconds),
-        "memory_mb": round(peak),
+        "memory_mb": round(shown.memory_mb),
         "memory": memory_is(str(device)),
         "device": str(device),
         "torch": torch.__version__,

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chiasm.diffusion import steering
 from chiasm.diffusion.denoiser import DiffusionSettings
 from chiasm.diffusion.latent import LatentDenoiser, LatentSettings
 from chiasm.diffusion.sampling import Denoise
-from chiasm.diffusion.steering import steer
 from chiasm.memory import peak_bytes
 from chiasm.models import ModelConfig
 from chiasm.networks import NetworkSettings
@@ -43,8 +43,8 @@ class ALDM(LMIDiffusion):
         return settings.translator is not None
 
     def settings(self) -> dict[str, Any]:
-        steering = self.diffusion.steering.model_dump() if self.options.steering else None
-        return super().settings() | {"to": self.model.config.target, "steering": steering}
+        steered = self.diffusion.steering.model_dump() if self.options.steering else None
+        return super().settings() | {"to": self.model.config.target, "steering": steered}
 
     def label(self, source: Tensor) -> Tensor:
         """Which modality is to be made of each sample, (B,)."""
@@ -52,9 +52,10 @@ class ALDM(LMIDiffusion):
         return torch.full((len(source),), index, device=source.device)
 
     def memory(self, shape: tuple[int, ...]) -> int:
-        """Of one network evaluation and the decoding, which is differentiated if it is steered."""
+        """Of one network evaluation and the decoding, with its gradient if it is steered."""
         source = torch.zeros(1, device=self.model.module.signal.device).expand(shape)
-        return peak_bytes(self._once, _middle(source))
+        peak = peak_bytes(self._once, _middle(source))
+        return peak + steering.MEMORY if self.options.steering else peak
 
     def _once(self, own: Tensor) -> None:
         module = self.model.module
@@ -62,8 +63,12 @@ class ALDM(LMIDiffusion):
         time = torch.zeros(len(own), dtype=torch.long, device=own.device)
         x_t = own.new_zeros((len(own), *sample_shape(module, own)))
         x0 = denoise(x_t, time)
-        with torch.set_grad_enabled(bool(self.options.steering)):
-            module.codec.decode(x0.requires_grad_(torch.is_grad_enabled()))
+        if not self.options.steering:
+            module.codec.decode(x0)
+            return
+        with torch.enable_grad():
+            x0 = x0.requires_grad_()
+            torch.autograd.grad(module.codec.decode(x0).sum(), x0)
 
     def denoiser(self, source: Tensor, signal: Tensor) -> Denoise:
         module, own = self.model.module, _middle(source)
@@ -71,7 +76,7 @@ class ALDM(LMIDiffusion):
         denoise = module.bind(own, self.label(own), signal=signal, guidance=guidance)
         if not self.options.steering:
             return denoise
-        return steer(denoise, own, module.codec.decode, self.diffusion.steering)
+        return steering.steer(denoise, own, module.codec.decode, self.diffusion.steering)
 
     def estimate(self, source: Tensor) -> Tensor:
         return self.model.module.condition(source, self.label(source)).like

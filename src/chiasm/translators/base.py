@@ -298,7 +298,9 @@ class NetworkTranslator(Translator):
             return
         size = "×".join(map(str, spatial))
         problem = f"needs about {needed / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} are free"
-        legal = f"a scan cropped to the head, or a model of a coarser grid than {self.model.name}"
+        legal = (
+            f"a smaller --batch, no --steering, or a coarser grid than that of {self.model.name}"
+        )
         raise CaseError(explain("source", f"{size} voxels on the model's grid", problem, legal))
 
     def _parts(self, index: int, view: Prepared, device: Any, bar: Advance) -> np.ndarray:
