@@ -9,7 +9,7 @@ from functools import partial
 from monai.networks.nets.basic_unet import TwoConv
 from monai.networks.nets.diffusion_model_unet import DiffusionUNetResnetBlock
 from monai.networks.nets.vqvae import VQVAEResidualUnit
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -47,7 +47,7 @@ def _same_statistics(block: nn.Module) -> Iterator[None]:
     norms = [
         one for one in block.modules() if isinstance(one, _BatchNorm) and one.track_running_stats
     ]
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    before = [(norm.momentum, _counter(norm).clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
@@ -55,4 +55,9 @@ def _same_statistics(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, count) in zip(norms, before, strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)
+            _counter(norm).copy_(count)
+
+
+def _counter(norm: _BatchNorm) -> Tensor:
+    assert norm.num_batches_tracked is not None  # it tracks its statistics
+    return norm.num_batches_tracked

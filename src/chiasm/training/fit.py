@@ -164,7 +164,8 @@ def train(
         problem = "holds no stage that was begun"
         legal = f"the folder of an interrupted run, with {next(iter(places))} in it"
         raise CaseError(explain("--resume", output, problem, legal))
-    config, earlier = None, {}
+    config: models.ModelConfig | None = None
+    earlier: dict[str, Any] = {}
     for name, objective in stages.items():
         place, chosen = places[name], settings.of_stage(name)
         if not chosen.iterations:
