@@ -1,6 +1,6 @@
 """One factor at a time at equal iterations: what each is worth, and what it costs.
 
-    python benchmarks/ablation.py --data DIR [--iterations 300] [--rows guide,patch]
+    python benchmarks/ablation.py --data DIR [--iterations 200] [--rows guide,patch]
 
 DIR holds T1w scans of training brains, as `chiasm phantom` writes them. Every row is a short
 training of its method's plain settings with one changed, judged on digital brains of unseen seeds
@@ -234,11 +234,11 @@ def _takes(guide: Any, settings: dict[str, Any]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--rows", default="", help="factors, e.g. guide,patch; all if not given")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--segmenter", default="brain-t1-tissue")
-    parser.add_argument("--subjects", type=int, default=4)
+    parser.add_argument("--subjects", type=int, default=3)
     parser.add_argument("--slices", type=int, default=6)
     parser.add_argument("--seed", type=int, default=90000)
     parser.add_argument("--spacing", type=float, default=2.0)

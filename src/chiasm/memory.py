@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+# Where Linux says what a container may take (control groups, version 2).
 _CGROUP = Path("/sys/fs/cgroup")
 # What a container is charged with and gives back when memory is short: caches of files and names.
 _RECLAIMABLE = ("active_file", "inactive_file", "slab_reclaimable")

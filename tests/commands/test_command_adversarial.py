@@ -136,3 +136,10 @@ def test_an_inversion_that_is_not_known(chiasm, dataset, out):
     assert result.code == 2
     result.assert_said("inversion.loss", "l3")
     assert not out.exists()
+
+
+def test_checkpointing_is_refused_where_it_would_do_nothing(chiasm, dataset, out):
+    result = chiasm(*command(dataset, out, "stylegan", "checkpointing=true"))
+    assert result.code == 2
+    result.assert_said("checkpointing True", "stylegan")
+    assert files_below(out) == []

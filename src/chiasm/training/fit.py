@@ -242,6 +242,10 @@ def _run(
     samples, held_out = both.train, both.validation
 
     objective.begin(samples.batch(settings.batch, (settings.seed, 0), None))
+    training = objective.runner(objective)
+    if settings.checkpointing and not checkpoint_blocks(training):
+        problem = f"would change nothing: {settings.method} has no network that can do it"
+        raise UsageError(explain("checkpointing", True, problem, "false"))
 
     output.mkdir(parents=True, exist_ok=True)
     written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -259,10 +263,6 @@ def _run(
             for k in range(_VALIDATION_BATCHES)
         ]
         judged = DataLoader(held, batch_size=None)
-        training = objective.runner(objective)
-        if settings.checkpointing and not checkpoint_blocks(training):
-            problem = f"would change nothing: {settings.method} has no network that can do it"
-            raise UsageError(explain("checkpointing", True, problem, "false"))
         try:
             if state is None or before < settings.iterations:
                 trainer.fit(
