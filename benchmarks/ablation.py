@@ -186,11 +186,12 @@ def cost(translator: Translator) -> dict[str, float]:
     x_t, at = torch.randn((1, 1, *SLICE)), torch.tensor([500])
     with torch.inference_mode():
         prepared = module.guides.prepare(source)
-        channels = prepared(x_t, at)
         if isinstance(module, Denoiser):
+            channels = prepared(x_t, at)
             guide = milliseconds(lambda: module.conditioning(prepared, x_t, at))
             network = milliseconds(lambda: module.predict(x_t, at, channels))
         else:
+            channels = module.channels(source)
             guide = milliseconds(lambda: prepared(None, None))
             network = milliseconds(lambda: module.network(channels, None))
         prepare = milliseconds(lambda: module.guides.prepare(source))

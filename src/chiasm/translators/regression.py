@@ -63,6 +63,12 @@ class RegressionNetwork(nn.Module):
 
         ``curve`` (B or 1, nodes) is of the image that the guides see; None where it is not known.
         """
+        return self.network(self.channels(source, randomised, curve), None)
+
+    def channels(
+        self, source: Tensor, randomised: Tensor | None = None, curve: Tensor | None = None
+    ) -> Tensor:
+        """What the network sees of a source, (B, channels, \\*spatial): guides, then its curve."""
         channels = self.guides.prepare(source, randomised)(None, None)
         if self.calibration:
             seen = source if randomised is None else randomised
@@ -70,7 +76,7 @@ class RegressionNetwork(nn.Module):
                 curve = unknown(seen.new_empty((1, self.calibration.nodes)))
             mapped = intensity_map(seen, curve.expand(len(seen), -1))
             channels = torch.cat([channels, mapped * 2 - 1], dim=1)
-        return self.network(channels, None)
+        return channels
 
 
 class Regression(NetworkTranslator):

@@ -1,0 +1,32 @@
+"""The ablation's rows can be trained, and what a row costs can be measured."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from chiasm import api
+from chiasm.training.settings import training_settings
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import ablation
+
+
+def test_every_row_has_legal_settings():
+    names = [row.name for row in ablation.ROWS]
+    assert len(set(names)) == len(names)
+    for row in ablation.ROWS:
+        own = ablation.PLAIN[row.method] | row.train
+        told = tuple(f"{key}={json.dumps(value)}" for key, value in own.items())
+        settings = training_settings(row.method, "T1w", None, told)
+        assert ablation.known(row), row.name
+        assert all(getattr(settings, key) is not None for key in row.train), row.name
+
+
+@pytest.mark.parametrize("model", ["brain-t1", "brain-t1-lmi"])
+def test_costs_of_one_step_are_measured(model):
+    """The first has a curve beside its guides, the second guides that see x_t."""
+    cost = ablation.cost(api.load_translator(model, device="cpu"))
+    assert set(cost) <= set(ablation.COSTS)
+    assert all(value > 0 for value in cost.values())
