@@ -72,11 +72,12 @@ BASELINES := lmi-published any-contrast joint paired $(CYCLEGANS) stylegan
 baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
 
 # ALDM from any of four modalities to any other, and what it is compared with: the same without MS-SPADE,
-# on the same autoencoder, and paired regressions, one for each target.
+# on the same autoencoder and for as long, and paired regressions, one for each target.
 MODALITIES := T1,T2,PD,FLAIR
+PAIRED := brain-t1-paired $(foreach to,$(filter-out T1,$(subst $(COMMA), ,$(MODALITIES))),paired-to-$(to))
 
 any: $(RUNS)/brain-any/model.safetensors
-any-baselines: $(RUNS)/brain-any-plain/model.safetensors $(RUNS)/any-without-PD/model.safetensors $(foreach to,$(subst $(COMMA), ,$(MODALITIES)),$(RUNS)/paired-to-$(to)/model.safetensors)
+any-baselines: $(foreach name,brain-any-plain any-without-PD $(PAIRED),$(RUNS)/$(name)/model.safetensors)
 
 $(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml $(TRAIN)
@@ -92,13 +93,12 @@ $(RUNS)/paired-to-%/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method paired --target $* --sources $(subst $(SPACE),$(COMMA),$(filter-out $*,$(subst $(COMMA), ,$(MODALITIES)))) --config $(RECIPES)/brain-t1-paired.yaml $(TRAIN)
 
 WHOLE := data/unseen-whole
-PAIRED := $(subst $(SPACE),$(COMMA),$(foreach to,$(subst $(COMMA), ,$(MODALITIES)),$(RUNS)/paired-to-$(to)))
 
 $(WHOLE)/participants.tsv: | install
 	$(BIN)/chiasm phantom -o $(WHOLE) --subjects 6 --seed 90000 --spacing 2
 
 any-benchmarks: any any-baselines $(WHOLE)/participants.tsv
-	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --model aldm=$(RUNS)/brain-any --model "without MS-SPADE=$(RUNS)/brain-any-plain" --model "MS-SPADE alone=$(RUNS)/brain-any@estimate=true" --model "paired=$(PAIRED)" --model regression=brain-t1
+	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --model aldm=$(RUNS)/brain-any --model "without MS-SPADE=$(RUNS)/brain-any-plain" --model "MS-SPADE alone=$(RUNS)/brain-any@estimate=true" --model "paired=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))" --model regression=brain-t1
 	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 3 --pairs "PD>T1,PD>T2" --save aldm_unseen --model "random contrast=$(RUNS)/any-without-PD" --model "steered in 3D=$(RUNS)/any-without-PD@steering=0.3" --model "steered by slices=$(RUNS)/any-without-PD@steering=0.3@slices=true" --model lmi-diffusion=brain-t1-lmi --model regression=brain-t1
 	$(BIN)/python benchmarks/aldm_losses.py --data $(PAIRS) --unseen $(WHOLE)
 	$(BIN)/python benchmarks/aldm_cost.py

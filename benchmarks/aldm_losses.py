@@ -4,7 +4,7 @@
     chiasm phantom -o UNSEEN --subjects 4 --seed 90000 --spacing 2
     python benchmarks/aldm_losses.py --data DIR --unseen UNSEEN [--iterations 300]
 
-Every row is a short training of the autoencoder and of MS-SPADE with one weight of `losses` at 0,
+Every row is a short training of brain-any's autoencoder and MS-SPADE with one weight of `losses` at 0,
 equal in all else, judged on unseen brains: there and back of every modality, and every pair through
 MS-SPADE alone (diffusion has no loss of its own among the five). "Sharpness" is the mean gradient
 in the head over that of the real image: 1 is as sharp. Rows that are there are not done again.
@@ -24,6 +24,7 @@ import numpy as np
 from torch import Tensor
 
 from aldm import Estimate, scores, subjects, unit
+from aldm_cost import RECIPE
 from chiasm import api, files
 from chiasm.head import head_mask
 from chiasm.modality import modality_name
@@ -56,7 +57,7 @@ def trained(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Path:
     if row != "none":
         told.append(f"losses.{row}=0")
     folder = chosen.runs / chosen.data.name / row
-    settings = training_settings("aldm", wanted[0], None, tuple(told), tuple(wanted[1:]))
+    settings = training_settings("aldm", wanted[0], RECIPE, tuple(told), tuple(wanted[1:]))
     print(f"training without {row}", flush=True)
     # What is there is gone on with, and refused if its settings were others.
     resume = (folder / "autoencoder" / "training.yaml").is_file()
