@@ -4,8 +4,8 @@
     chiasm phantom -o UNSEEN --subjects 4 --seed 90000 --spacing 2
     python benchmarks/aldm_losses.py --data DIR --unseen UNSEEN [--iterations 300]
 
-Every row is a short training of brain-any's autoencoder and MS-SPADE with one weight of `losses` at 0,
-equal in all else, judged on unseen brains: there and back of every modality, and every pair through
+Every row is a short training of brain-any's autoencoder and MS-SPADE with one weight of `losses` at
+0, equal in all else, judged on unseen brains: there and back of every modality, and every pair by
 MS-SPADE alone (diffusion has no loss of its own among the five). "Sharpness" is the mean gradient
 in the head over that of the real image: 1 is as sharp. Rows that are there are not done again.
 """
