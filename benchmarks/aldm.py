@@ -5,7 +5,8 @@
 
 A method is one or several models, each of which makes one target or several; it is run on the pairs
 that they know. Options follow as ``@steering=0.3@slices=true`` (steering by the agreement of
-slices, not of the volume); ``@estimate=true`` decodes what MS-SPADE makes, without diffusion. DIR
+slices, not of the volume); ``@estimate=true`` decodes what MS-SPADE makes, without diffusion;
+``@quantise=true`` decodes through the codes, or not, whatever the model does. DIR
 holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their own
 percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole image,
 where the background counts. Each method's means are over the pairs it has. Where there is a label
@@ -63,12 +64,15 @@ def translators(
     pairs = (one.partition("=") for one in assignments)
     own = {key: yaml.safe_load(value) for key, _, value in pairs}
     slices, estimate = own.pop("slices", None), own.pop("estimate", False)
+    quantise = own.pop("quantise", None)
     found: dict[str, Translator] = {}
     weights = 0
     for folder in folders.split(","):
         first = api.load_translator(folder, **common | own)
         weights += sum(one.numel() for one in first.model.module.parameters())
         config = first.model.config
+        if quantise is not None:
+            first.model.module.codec.quantise = quantise
         for target in config.targets or [config.target]:
             if target in wanted:
                 found[target] = first.towards(target)

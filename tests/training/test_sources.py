@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from chiasm import files
-from chiasm.errors import CaseError
+from chiasm.errors import CaseError, UsageError
 from chiasm.training.data import Samples, Subject, find_subjects
 from chiasm.training.modalities import AnyToAnySamples
 from chiasm.training.settings import Augmentation, TrainingSettings
@@ -64,6 +64,54 @@ def test_a_pair_lies_voxel_on_voxel(folder, augmentation):
             assert not where.any() or rises != falls
             seen.add(bool(rises))
     assert seen == {True, False}  # each sample draws one of the sources
+
+
+WITHOUT_INTERPOLATION = {"rotation": 0, "scale": 0}
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+def test_boxes_are_the_images_own_voxels_about_the_head(folder, flip):
+    samples = paired(folder, "PD", "T2")
+    whole, rows = samples.images[:, 0].numpy(), set()
+    cut = Augmentation(flip=flip, crop=[8, 16], **WITHOUT_INTERPOLATION)
+    for step in range(6):
+        batch = samples.batch(4, (0, step), cut)
+        assert batch.image.shape == batch.source.shape == batch.mask.shape == (4, 1, 8, 16)
+        assert batch.mask.flatten(1).any(1).all()
+        falls = (batch.source + batch.image - 1)[batch.mask].abs() < 1e-4
+        rises = (batch.source - batch.image)[batch.mask].abs() < 1e-4
+        assert (falls | rises).all()
+        for box in batch.image[:, 0].numpy():
+            box = box[::-1] if flip else box
+            found = [
+                (k, i, j)
+                for k, one in enumerate(whole)
+                for i in range(one.shape[0] - 7)
+                for j in range(one.shape[1] - 15)
+                if np.array_equal(one[i : i + 8, j : j + 16], box)
+            ]
+            assert len(found) == 1
+            rows.add(found[0][1])
+    assert len(rows) > 3
+
+
+def test_flips_alone_move_whole_voxels(folder):
+    samples = paired(folder, "PD")
+    still = samples.batch(8, (0, 1), Augmentation(flip=0, **WITHOUT_INTERPOLATION))
+    assert torch.equal(still.image, samples.batch(8, (0, 1), None).image)
+    turned = samples.batch(8, (0, 1), Augmentation(flip=1, **WITHOUT_INTERPOLATION))
+    for name in ("image", "mask", "source", "source_mask"):
+        assert torch.equal(getattr(turned, name), getattr(still, name).flip(2)), name
+    some = samples.batch(64, (0, 1), Augmentation(flip=0.5, **WITHOUT_INTERPOLATION))
+    plain = samples.batch(64, (0, 1), None)
+    share = (some.image == plain.image).flatten(1).all(1).float().mean()
+    assert 0.3 < share < 0.7
+
+
+@pytest.mark.parametrize("crop", [[8], [8, 8, 8], [12, 8], [8, 400]])
+def test_a_box_that_cannot_be_cut_is_refused(folder, crop):
+    with pytest.raises(UsageError, match=r"augmentation\.crop"):
+        paired(folder, "PD").check(Augmentation(crop=crop))
 
 
 def test_the_targets_draws_are_the_same_with_sources_and_without(folder):

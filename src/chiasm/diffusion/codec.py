@@ -42,19 +42,24 @@ class ImageCodec(Codec):
 
 
 class LatentCodec(Codec):
-    """The latent of a VQ-GAN, each channel of mean 0 and deviation 1; decoding quantises it.
+    """The latent of a VQ-GAN, of mean 0 and, over all channels, deviation 1.
+
+    One deviation for all, as in latent diffusion (Rombach et al., CVPR 2022): a channel that hardly
+    matters to the image stays small, and an error in it costs little.
 
     Parameters
     ----------
     network : VQGAN
+    quantise : bool
+        Decode through the codes. What is sampled is not quantised, so that rounds it.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, network: VQGAN) -> None:
+    def __init__(self, network: VQGAN, *, quantise: bool = True) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.quantise = network, quantise
         self.factor, self.channels = network.factor, network.latent
         # Measured on training images once the autoencoder is trained (`measure`).
         self.register_buffer("mean", torch.zeros(self.channels))
@@ -75,7 +80,7 @@ class LatentCodec(Codec):
             inside = nn.functional.interpolate(masks.float(), latents.shape[2:], mode="nearest")
             values = latents.movedim(1, -1)[inside[:, 0] > 0]
             self.mean.copy_(values.mean(0))
-            self.deviation.copy_(values.std(0).clamp_min(1e-6))
+            self.deviation.copy_(values.var(0).mean().sqrt().clamp_min(1e-6))
 
     def encode(self, image: Tensor) -> Tensor:
         latent = self.network.encode(image * 2 - 1)
@@ -83,4 +88,6 @@ class LatentCodec(Codec):
 
     def decode(self, sample: Tensor) -> Tensor:
         latent = sample * self._shaped(self.deviation, sample) + self._shaped(self.mean, sample)
-        return (self.network.decode(self.network.quantise(latent)[0]) + 1) / 2
+        if self.quantise:
+            latent, _ = self.network.quantise(latent)
+        return (self.network.decode(latent) + 1) / 2

@@ -28,12 +28,15 @@ class LatentSettings(BaseModel):
     translator : dict or None
         Arguments of `chiasm.networks.ms_spade.LatentTranslator`; None for plain latent diffusion,
         conditioned on the source's latent and the target's label alone.
+    quantise : bool
+        Decode through the codes, as published; else the latent as it was sampled.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     autoencoder: dict[str, Any] = {}
     translator: dict[str, Any] | None = {}
+    quantise: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ class LatentDenoiser(VariancePreserving):
     ) -> None:
         super().__init__(settings)
         try:
-            self.codec = LatentCodec(VQGAN(spatial_dims, 1, 1, **latent.autoencoder))
+            self.codec = LatentCodec(
+                VQGAN(spatial_dims, 1, 1, **latent.autoencoder), quantise=latent.quantise
+            )
             self.translator = (
                 None
                 if latent.translator is None

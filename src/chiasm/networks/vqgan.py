@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from chiasm.networks.unet import MEMORY_FORMATS
+from chiasm.networks.wavelet_start import begin_as_wavelets
 
 # Latents compared with all codes at once: the distances of so many are held.
 _CHUNK = 1024
@@ -88,7 +89,9 @@ def _suits_tree(points: Tensor) -> bool:
 
 
 class VQGAN(nn.Module):
-    """Encoder, codebook and decoder; every level but the first halves the size.
+    """Encoder, codebook and decoder; every level halves the size.
+
+    Before it is trained it is a wavelet transform (`chiasm.networks.wavelet_start`).
 
     Parameters
     ----------
@@ -133,6 +136,7 @@ class VQGAN(nn.Module):
             num_embeddings=1,
             embedding_dim=latent,
         )
+        begin_as_wavelets(self.network, channels)
         codebook = Codebook(
             spatial_dims, codes, latent, commitment_cost=commitment, decay=decay, ddp_sync=True
         )

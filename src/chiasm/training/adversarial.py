@@ -98,11 +98,12 @@ class AdversarialObjective(Objective):
         return critic.to(memory_format=MEMORY_FORMATS[dims])  # type: ignore[call-overload]
 
     def begin(self, batch: Batch) -> None:
+        size = tuple(self.settings.augmentation.crop or batch.image.shape[2:])
         for critic in self.critics.values():
             try:
-                critic(batch.centre[:1])
+                critic(batch.image.new_zeros((1, 1, *size)))
             except (RuntimeError, ValueError):
-                size, deep = tuple(batch.image.shape[2:]), critic.num_layers_d
+                deep = critic.num_layers_d
                 problem = f"is too deep for samples of shape {size}"
                 legal = "a smaller number"
                 key = "adversarial.critic.num_layers_d"

@@ -197,6 +197,7 @@ class Samples:
                     source_populations += [values_of] * len(places)
                 advance(1)
         spatial = tuple(np.max([image.shape[1:] for image in images], axis=0))
+        self.divisible_by = divisible_by
         self.images = _stacked(images, spatial)
         self.masks = _stacked(masks, spatial)
         self.populations = torch.from_numpy(np.stack(populations))
@@ -225,7 +226,27 @@ class Samples:
         which = torch.from_numpy(rng.integers(0, len(self), size))
         # A stream of its own: the other draws are the same with sources and without.
         drawn = self._drawn(which, np.random.default_rng((*draw, 1)))
-        return drawn if augmentation is None else _warped(drawn, rng, augmentation)
+        if augmentation is None:
+            return drawn
+        if augmentation.crop is not None:
+            drawn = _cropped(drawn, np.random.default_rng((*draw, 2)), augmentation.crop)
+        if not augmentation.rotation and not augmentation.scale:
+            return _flipped(drawn, rng, augmentation.flip)
+        return _warped(drawn, rng, augmentation)
+
+    def check(self, augmentation: Augmentation) -> None:
+        """Raise `UsageError` where no such box can be cut from these samples."""
+        crop, spatial = augmentation.crop, list(self.images.shape[2:])
+        if crop is None:
+            return
+        fits = len(crop) == len(spatial) and all(
+            one <= whole and one % self.divisible_by == 0
+            for one, whole in zip(crop, spatial, strict=True)
+        )
+        if not fits:
+            problem = "cannot be cut from the samples"
+            legal = f"multiples of {self.divisible_by} up to {spatial}, or null"
+            raise UsageError(explain("augmentation.crop", crop, problem, legal))
 
     def _drawn(self, which: Tensor, rng: np.random.Generator) -> Batch:
         """These samples, each with one of its sources, if there are any."""
@@ -236,6 +257,40 @@ class Samples:
         chosen = torch.from_numpy(rng.integers(0, self.sources.shape[1], len(which)))
         source, source_mask = self.sources[which, chosen], self.source_masks[which, chosen]
         return Batch(image, mask, population, labels, source, source_mask)
+
+
+# What of a batch has voxels.
+_SPATIAL = ("image", "mask", "labels", "source", "source_mask")
+
+
+def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """The batch with all that has voxels changed."""
+    held = {key: getattr(batch, key) for key in _SPATIAL}
+    return replace(batch, **{key: change(x) for key, x in held.items() if x is not None})
+
+
+def _cropped(batch: Batch, rng: np.random.Generator, size: Sequence[int]) -> Batch:
+    """Of each sample a box about a random voxel of its head, inside the image."""
+    boxes = []
+    for mask in batch.centre_mask[:, 0]:
+        inside = mask.nonzero()
+        at = inside[rng.integers(len(inside))].tolist() if len(inside) else [0] * mask.ndim
+        starts = [
+            min(max(0, centre - one // 2), whole - one)
+            for centre, one, whole in zip(at, size, mask.shape, strict=True)
+        ]
+        ends = [start + one for start, one in zip(starts, size, strict=True)]
+        boxes.append((slice(None), *map(slice, starts, ends)))
+    return _each(
+        batch, lambda x: torch.stack([one[box] for one, box in zip(x, boxes, strict=True)])
+    )
+
+
+def _flipped(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
+    """A share of the samples mirrored left to right, voxel by voxel."""
+    turned = torch.from_numpy(rng.random(len(batch.image)) < share)
+    some = turned.view(-1, *(1,) * (batch.image.ndim - 1))
+    return _each(batch, lambda x: torch.where(some, x.flip(2), x))
 
 
 def _warped(batch: Batch, rng: np.random.Generator, augmentation: Augmentation) -> Batch:

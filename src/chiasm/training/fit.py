@@ -240,6 +240,7 @@ def _run(
     multiple = module.divisible_by
     both = gathering.samples(settings, kind, subjects, divisible_by=multiple, values=values)
     samples, held_out = both.train, both.validation
+    samples.check(settings.augmentation)
 
     objective.begin(samples.batch(settings.batch, (settings.seed, 0), None))
     training = objective.runner(objective)

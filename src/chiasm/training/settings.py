@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveInt,
     ValidationError,
     field_validator,
 )
@@ -24,13 +25,26 @@ _Settings = TypeVar("_Settings", bound=BaseModel)
 
 
 class Augmentation(BaseModel):
-    """Random geometry of the training images; angles in degrees, sizes as shares."""
+    """Random geometry of the training images.
+
+    Parameters
+    ----------
+    flip : float
+        Share of the samples that are mirrored left to right.
+    rotation, scale : float
+        In the axial plane by up to so many degrees; along every axis by up to this share. Both 0:
+        samples keep their own voxels. Else they are interpolated, volumes linearly, which blurs.
+    crop : list of int or None
+        Voxels of a box about a random voxel of the head, all that is seen of a sample; None for
+        the whole. Validation sees the whole.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     flip: float = Field(default=0.5, ge=0, le=1)
     rotation: float = Field(default=10.0, ge=0, le=180)
     scale: float = Field(default=0.1, ge=0, lt=1)
+    crop: list[PositiveInt] | None = None
 
 
 class AdversarialSettings(BaseModel):
