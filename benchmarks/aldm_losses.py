@@ -34,6 +34,8 @@ from chiasm.training.settings import LatentLosses, training_settings
 from chiasm.translators.aldm import ALDM
 from harness import RESULTS, save, show
 
+# Iterations of the autoencoder, which sees boxes, for one of MS-SPADE, which sees volumes.
+BOXES = 3
 ROWS = ("none", *LatentLosses.model_fields)
 COLUMNS = ("psnr", "ssim", "sharpness", "codes", "train_seconds")
 
@@ -53,7 +55,10 @@ def sharpness(image: np.ndarray, mask: np.ndarray) -> float:
 
 def trained(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Path:
     """The row's model, trained or resumed if it is not there."""
-    told = [f"iterations={chosen.iterations}", "stages.diffusion.iterations=1", *chosen.settings]
+    stages = {"autoencoder": BOXES * chosen.iterations, "diffusion": 1}
+    told = [f"iterations={chosen.iterations}"]
+    told += [f"stages.{name}.iterations={count}" for name, count in stages.items()]
+    told += chosen.settings
     if row != "none":
         told.append(f"losses.{row}=0")
     folder = chosen.runs / chosen.data.name / row

@@ -20,6 +20,7 @@ def test_every_row_has_legal_settings():
         own = ablation.PLAIN[row.method] | row.train
         told = tuple(f"{key}={json.dumps(value)}" for key, value in own.items())
         settings = training_settings(row.method, "T1w", None, told)
+        assert settings.target == "T1w"
         assert ablation.known(row), row.name
         assert all(getattr(settings, key) is not None for key in row.train), row.name
 

@@ -204,6 +204,11 @@ class TrainingSettings(BaseModel):
     checkpoint_every: int = Field(default=250, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**30)
 
+    @field_validator("target")
+    @classmethod
+    def _is_a_modality(cls, target: str) -> str:
+        return modality_name(target, "target")
+
     @field_validator("sources")
     @classmethod
     def _are_modalities(cls, sources: list[str]) -> list[str]:
