@@ -253,7 +253,6 @@ def main() -> None:
         parser.error(f"--rows {', '.join(unknown)}: legal: {', '.join(factors)}")
     leave_out = ("data", "runs", "rows")
     settings = {key: value for key, value in vars(chosen).items() if key not in leave_out}
-    settings["data"] = chosen.data.name
     path = RESULTS / f"{chosen.save}.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
     if before.get("settings", settings) != settings:

@@ -72,6 +72,9 @@ def translators(
         weights += sum(one.numel() for one in first.model.module.parameters())
         config = first.model.config
         if quantise is not None:
+            if config.method != "aldm":
+                problem = f"@quantise={quantise}: {folder} has no codes"
+                raise SystemExit(f"{problem}; legal: an aldm model")
             first.model.module.codec.quantise = quantise
         for target in config.targets or [config.target]:
             if target in wanted:

@@ -5,9 +5,10 @@
     python benchmarks/aldm_losses.py --data DIR --unseen UNSEEN [--iterations 300]
 
 Every row is a short training of brain-any's autoencoder and MS-SPADE with one weight of `losses` at
-0, equal in all else, judged on unseen brains: there and back of every modality, and every pair by
-MS-SPADE alone (diffusion has no loss of its own among the five). "Sharpness" is the mean gradient
-in the head over that of the real image: 1 is as sharp. Rows that are there are not done again.
+0, equal in all else, judged on unseen brains: there and back of every modality, through the codes,
+and every pair by MS-SPADE alone (diffusion has no loss of its own among the five). "Sharpness" is
+the mean gradient in the head over that of the real image: 1 is as sharp. Rows that are there are
+not done again.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from chiasm.head import head_mask
 from chiasm.modality import modality_name
 from chiasm.subject import subject_of
 from chiasm.training.fit import train
-from chiasm.training.settings import LatentLosses, training_settings
+from chiasm.training.settings import LatentLosses, TrainingSettings, training_settings
 from chiasm.translators.aldm import ALDM
 from harness import RESULTS, save, show
 
@@ -53,16 +54,22 @@ def sharpness(image: np.ndarray, mask: np.ndarray) -> float:
     return float(np.sqrt(sum(one**2 for one in np.gradient(image)))[mask].mean())
 
 
-def trained(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Path:
-    """The row's model, trained or resumed if it is not there."""
+def settings_of(row: str, chosen: argparse.Namespace, wanted: list[str]) -> TrainingSettings:
+    """Of a row's training."""
     stages = {"autoencoder": BOXES * chosen.iterations, "diffusion": 1}
     told = [f"iterations={chosen.iterations}"]
     told += [f"stages.{name}.iterations={count}" for name, count in stages.items()]
+    told.append("latent.quantise=true")  # else there was nothing to lose without the loss of codes
     told += chosen.settings
     if row != "none":
         told.append(f"losses.{row}=0")
+    return training_settings("aldm", wanted[0], RECIPE, tuple(told), tuple(wanted[1:]))
+
+
+def trained(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Path:
+    """The row's model, trained or resumed if it is not there."""
     folder = chosen.runs / chosen.data.name / row
-    settings = training_settings("aldm", wanted[0], RECIPE, tuple(told), tuple(wanted[1:]))
+    settings = settings_of(row, chosen, wanted)
     print(f"training without {row}", flush=True)
     # What is there is gone on with, and refused if its settings were others.
     resume = (folder / "autoencoder" / "training.yaml").is_file()
@@ -115,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--unseen", type=Path, required=True)
-    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--iterations", type=int, default=300, help="of MS-SPADE")
     parser.add_argument("--modalities", default="T1,T2,PD,FLAIR")
     parser.add_argument("--subjects", type=int, default=4)
     parser.add_argument("--runs", type=Path, default=Path("runs/aldm-losses"))
@@ -126,6 +133,7 @@ def main() -> None:
     wanted = [modality_name(name) for name in chosen.modalities.split(",")]
     leave_out = ("data", "unseen", "runs")
     settings = {key: value for key, value in vars(chosen).items() if key not in leave_out}
+    settings["training"] = settings_of("none", chosen, wanted).model_dump(mode="json")
     path = RESULTS / f"{chosen.save}.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
     if before.get("settings", settings) != settings:
@@ -145,7 +153,7 @@ def main() -> None:
             continue
         rows += judged(row, trained(row, chosen, wanted), unseen, wanted)
         save(chosen.save, settings, summarised(rows), rows)
-    show(f"ALDM's losses, {chosen.iterations} iterations a stage", summarised(rows), COLUMNS)
+    show(f"ALDM's losses, {chosen.iterations} iterations of MS-SPADE", summarised(rows), COLUMNS)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ def test_the_first_is_the_average_of_blocks(channels, latent):
         torch.testing.assert_close(back, want, atol=1e-5, rtol=0)
 
 
+def test_of_two_levels_the_coarse_differences_are_kept_first():
+    """Four of the sixteen coefficients of a block of 4 × 4: its 2 × 2 averages."""
+    image = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    own = network(2, [8, 32], 4)
+    want = torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(image, 2), scale_factor=2)
+    torch.testing.assert_close(own.decode(own.encode(image)), want, atol=1e-5, rtol=0)
+
+
 def test_a_level_too_narrow_stays_random():
     own = network(2, [1], 1)
     assert own.network.encoder.blocks[0].conv.weight.count_nonzero() == 16

@@ -111,7 +111,25 @@ def test_flips_alone_move_whole_voxels(folder):
 @pytest.mark.parametrize("crop", [[8], [8, 8, 8], [12, 8], [8, 400]])
 def test_a_box_that_cannot_be_cut_is_refused(folder, crop):
     with pytest.raises(UsageError, match=r"augmentation\.crop"):
-        paired(folder, "PD").check(Augmentation(crop=crop))
+        paired(folder, "PD").check(Augmentation(crop=crop, **WITHOUT_INTERPOLATION))
+
+
+def test_a_box_must_fit_sources_of_other_subjects_too(folder):
+    for name in [f"sub-0{k}" for k in (1, 2)]:  # thin heads
+        path = folder / name / f"{name}_PDw.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        thin = np.pad(np.random.default_rng(1).uniform(1, 2, (12, 20, 5)), [(2, 2), (2, 2), (0, 0)])
+        files.write(Volume(thin, AFFINE, modality="PDw"), path, overwrite=True)
+    settings = TrainingSettings(**SETTINGS, sources=["PD"])
+    scans = find_subjects(folder, "T1w")
+    scans += [one for one in find_subjects(folder, "PDw") if one.name in ("sub-01", "sub-02")]
+    samples = UnpairedSamples(scans, settings, divisible_by=8)
+    narrow = min(samples.images.shape[2], samples.others.images.shape[2])
+    assert narrow < samples.images.shape[2]
+    samples.check(Augmentation(crop=[narrow, 16], **WITHOUT_INTERPOLATION))
+    box = [samples.images.shape[2], 16]
+    with pytest.raises(UsageError, match=r"augmentation\.crop"):
+        samples.check(Augmentation(crop=box, **WITHOUT_INTERPOLATION))
 
 
 def test_the_targets_draws_are_the_same_with_sources_and_without(folder):

@@ -75,12 +75,19 @@ class LatentCodec(Codec):
         ----------
         images, masks : Tensor, shape (B, 1, \\*spatial)
         """
+        count, total, squares = 0, torch.zeros_like(self.mean), torch.zeros_like(self.mean)
         with torch.no_grad():
-            latents = self.network.encode(images * 2 - 1)
-            inside = nn.functional.interpolate(masks.float(), latents.shape[2:], mode="nearest")
-            values = latents.movedim(1, -1)[inside[:, 0] > 0]
-            self.mean.copy_(values.mean(0))
-            self.deviation.copy_(values.var(0).mean().sqrt().clamp_min(1e-6))
+            # One by one: of volumes, all at once would take too much memory.
+            for image, mask in zip(images.split(1), masks.split(1), strict=True):
+                latent = self.network.encode(image * 2 - 1)
+                inside = nn.functional.interpolate(mask.float(), latent.shape[2:], mode="nearest")
+                values = latent.movedim(1, -1)[inside[:, 0] > 0]
+                count, total = count + len(values), total + values.sum(0)
+                squares = squares + values.square().sum(0)
+            mean = total / count
+            self.mean.copy_(mean)
+            variance = (squares / count - mean.square()).mean()
+            self.deviation.copy_(variance.clamp_min(1e-12).sqrt().expand_as(mean))
 
     def encode(self, image: Tensor) -> Tensor:
         latent = self.network.encode(image * 2 - 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional
 
-from chiasm.networks.unet import MEMORY_FORMATS
 from chiasm.networks.wavelet_start import begin_as_wavelets
 
 # Latents compared with all codes at once: the distances of so many are held.
@@ -91,7 +89,8 @@ def _suits_tree(points: Tensor) -> bool:
 class VQGAN(nn.Module):
     """Encoder, codebook and decoder; every level halves the size.
 
-    Before it is trained it is a wavelet transform (`chiasm.networks.wavelet_start`).
+    Before it is trained it is a wavelet transform (`chiasm.networks.wavelet_start`), if every level
+    has two channels at least, and as many come out as go in.
 
     Parameters
     ----------
@@ -136,7 +135,8 @@ class VQGAN(nn.Module):
             num_embeddings=1,
             embedding_dim=latent,
         )
-        begin_as_wavelets(self.network, channels)
+        if min(channels) > 1 and in_channels == out_channels:
+            begin_as_wavelets(self.network, channels)
         codebook = Codebook(
             spatial_dims, codes, latent, commitment_cost=commitment, decay=decay, ddp_sync=True
         )
@@ -158,16 +158,9 @@ class VQGAN(nn.Module):
         return quantised, loss
 
     def decode(self, z: Tensor) -> Tensor:
-        """(B, latent, \\*spatial / factor), quantised → (B, out_channels, \\*spatial)."""
+        """(B, latent, \\*spatial / factor), quantised or not → (B, out_channels, \\*spatial)."""
         return self.network.decode(z).float()
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         """There and back."""
         return self.decode(self.quantise(self.encode(x))[0])
-
-
-def vqgan(spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:
-    """A `VQGAN`."""
-    network = VQGAN(spatial_dims, in_channels, out_channels, **arguments)
-    # torch documents this argument, but its types leave it out.
-    return network.to(memory_format=MEMORY_FORMATS[spatial_dims])  # type: ignore[call-overload]

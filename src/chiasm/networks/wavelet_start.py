@@ -36,10 +36,8 @@ def haar(dims: int) -> Tensor:
 def begin_as_wavelets(network: VQVAE, channels: Sequence[int]) -> None:
     """Set the weights of a network whose levels have these channels, each a stride of 2.
 
-    A level of one channel cannot hold a signal twice: then all stay as they are.
+    At least 2 each, to hold one signal twice; and as many channels come out as go in.
     """
-    if min(channels) < 2:
-        return
     for unit in network.modules():
         if isinstance(unit, VQVAEResidualUnit):
             for weight in unit.conv2.parameters():
@@ -47,10 +45,11 @@ def begin_as_wavelets(network: VQVAE, channels: Sequence[int]) -> None:
     filters = haar(network.spatial_dims)
     down = [one.conv for one in network.encoder.blocks if hasattr(one, "conv")]
     up = [one.conv for one in network.decoder.blocks if hasattr(one, "conv")]
-    signals, levels = network.in_channels, []
+    signals, count, levels = network.in_channels, len(filters), []
     for width in channels:
-        kept = min(width // 2, signals * len(filters))
-        levels.append({(k, k % signals): filters[k // signals] for k in range(kept)})
+        kept = min(width // 2, signals * count)
+        # All of the first signal, the average, then of the next: the first matter most.
+        levels.append({(k, k // count): filters[k % count] for k in range(kept)})
         signals = kept
     for level, links in enumerate(levels):  # an image has signs of its own
         _link(down[level], links, twice_in=level > 0, twice_out=True, taps=_BLOCK)

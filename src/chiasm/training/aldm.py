@@ -20,6 +20,7 @@ class _LatentObjective(Objective):
     kind = "translator"
     method = "aldm"
     with_source = "any"
+    first_samples = 16  # of all modalities, to measure the latent's scale
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:
         super().__init__(settings, module)

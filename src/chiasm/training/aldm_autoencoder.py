@@ -60,7 +60,7 @@ class AutoencoderObjective(AdversarialObjective):
         return maker, torch.stack(critical).mean()
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Mean absolute error of there and back, in the head."""
-        network = self.module.codec.network
-        made = (network(batch.image * 2 - 1) + 1) / 2
+        """Mean absolute error of there and back, in the head; through the codes if decoding is."""
+        codec = self.module.codec
+        made = codec.decode(codec.encode(batch.image))
         return self.weigh((made - batch.image).abs(), batch.mask)

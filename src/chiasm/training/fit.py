@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -166,6 +166,7 @@ def train(
         raise CaseError(explain("--resume", output, problem, legal))
     config: models.ModelConfig | None = None
     earlier: dict[str, Any] = {}
+    every = [settings.of_stage(name) for name in stages]
     for name, objective in stages.items():
         place, chosen = places[name], settings.of_stage(name)
         if not chosen.iterations:
@@ -177,7 +178,7 @@ def train(
             (place / models.CONFIG).unlink(missing_ok=True)
             begun = resume and (place / _CHECKPOINT).exists()
             told: dict[str, Any] = {"stage": name, "begin": begin, "earlier": earlier}
-            _run(gathering, place, chosen, objective, device_of, resume=begun, **told)
+            _run(gathering, place, chosen, objective, device_of, resume=begun, every=every, **told)
         model = models.load(place, kind=kind.kind, argument="-o")
         begin, config = partial(continue_from, model), model.config
         earlier[name] = {key: config.training.get(key) for key in ("seconds", "memory_mb")}
@@ -223,8 +224,13 @@ def _run(
     stage: str = "",
     begin: _Begin | None = None,
     earlier: Mapping[str, Any] | None = None,
+    every: Sequence[TrainingSettings] = (),
 ) -> models.ModelConfig:
-    """Train as `train` says, for one objective; ``earlier`` is what the stages before it cost."""
+    """Train as `train` says, for one objective.
+
+    ``earlier`` is what the stages before it cost, ``every`` the settings of all stages, so that
+    one is not refused when others have been trained.
+    """
     checkpoint = output / _CHECKPOINT if resume else None
     state = _resumable(checkpoint, settings) if checkpoint else None
     subjects = gathering.subjects(settings, kind)
@@ -240,9 +246,11 @@ def _run(
     multiple = module.divisible_by
     both = gathering.samples(settings, kind, subjects, divisible_by=multiple, values=values)
     samples, held_out = both.train, both.validation
-    samples.check(settings.augmentation)
+    for one in every or [settings]:
+        samples.check(one.augmentation)
 
-    objective.begin(samples.batch(settings.batch, (settings.seed, 0), None))
+    size = max(settings.batch, kind.first_samples)
+    objective.begin(samples.batch(size, (settings.seed, 0), None))
     training = objective.runner(objective)
     if settings.checkpointing and not checkpoint_blocks(training):
         problem = f"would change nothing: {settings.method} has no network that can do it"

@@ -28,7 +28,8 @@ class Objective(ABC):
     ``any_contrast`` whether a segmenter learns to know every modality; ``method`` what runs the
     finished model, ``runner`` the Lightning module that trains it. ``stages``: of a method that
     trains in stages, their objectives by name, in order; the last is the method's own.
-    ``trained``: of a stage, the part of the module that it trains.
+    ``trained``: of a stage, the part of the module that it trains; ``first_samples``: how many it
+    is begun with at least.
     """
 
     kind: ClassVar[Literal["translator", "segmenter"]]
@@ -39,6 +40,7 @@ class Objective(ABC):
     with_source: ClassVar[Literal["none", "unpaired", "paired", "any"]] = "none"
     stages: ClassVar[dict[str, type[Objective]]] = {}
     trained: ClassVar[str] = ""
+    first_samples: ClassVar[int] = 1
     runner: ClassVar[type[TrainingModule]] = TrainingModule
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:

@@ -13,10 +13,11 @@ from pydantic import (
     PositiveInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from chiasm.context import Context
-from chiasm.errors import CaseError, UsageError, explain
+from chiasm.errors import CaseError, ChiasmError, UsageError, explain
 from chiasm.modality import modality_name
 from chiasm.preparation import GridSettings, Plane
 from chiasm.registry import OBJECTIVES
@@ -45,6 +46,12 @@ class Augmentation(BaseModel):
     rotation: float = Field(default=10.0, ge=0, le=180)
     scale: float = Field(default=0.1, ge=0, lt=1)
     crop: list[PositiveInt] | None = None
+
+    @model_validator(mode="after")
+    def _no_box_is_turned(self) -> Augmentation:
+        if self.crop is not None and (self.rotation or self.scale):
+            raise ValueError("a crop has no voxels beyond it to turn in: rotation and scale are 0")
+        return self
 
 
 class AdversarialSettings(BaseModel):
@@ -301,6 +308,8 @@ def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(own := first.get("ctx", {}).get("error"), ChiasmError):
+            raise UsageError(str(own)) from None
         key = ".".join(map(str, (part, *first["loc"]) if part else first["loc"]))
         legal = f"the settings are {', '.join(kind.model_fields)}"
         raise UsageError(explain(key, first.get("input"), first["msg"], legal)) from None
@@ -327,6 +336,11 @@ def _check_parts(chosen: TrainingSettings) -> None:
         _validated(DetailSettings, chosen.detail, "detail")
     diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")
     diffusion.schedule.scheduler(diffusion.scheduler, diffusion.parameterisation)
+    crop, dims = chosen.augmentation.crop, chosen.context.spatial_dims
+    if crop is not None and len(crop) != dims:
+        problem = f"is no box of samples that are {chosen.context.kind}"
+        legal = f"{dims} numbers of voxels, or null"
+        raise UsageError(explain("augmentation.crop", crop, problem, legal))
     for guide in chosen.guides:
         guide_from_config(guide).check(chosen.grid, chosen.context)
 

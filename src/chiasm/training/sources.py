@@ -125,6 +125,10 @@ class UnpairedSamples(Samples):
         others = [one for one in subjects if one.modality != settings.target]
         self.others = Samples(others, settings, **network)
 
+    def check(self, augmentation: Augmentation) -> None:
+        super().check(augmentation)
+        self.others.check(augmentation)
+
     def batch(self, size: int, draw: tuple[int, ...], augmentation: Augmentation | None) -> Batch:
         batch = super().batch(size, draw, augmentation)
         other = self.others.batch(size, (*draw, 1), augmentation)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from chiasm.errors import UsageError, explain
 from chiasm.training.adversarial import AdversarialObjective, frozen, gradient_penalty
 from chiasm.training.data import Batch
 from chiasm.training.settings import TrainingSettings
@@ -25,6 +26,9 @@ class StyleGANObjective(AdversarialObjective):
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:
         super().__init__(settings, module)
+        if (crop := settings.augmentation.crop) is not None:
+            problem = "would teach it boxes, where it makes whole images"
+            raise UsageError(explain("augmentation.crop", crop, problem, "null"))
         # Patches as large as a brain: a critic of small ones would let anatomy fall apart.
         self.critics["target"] = self.critic(channels=32, num_layers_d=4, norm=None)
 
