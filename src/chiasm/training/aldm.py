@@ -57,19 +57,28 @@ class LatentTranslatorObjective(_LatentObjective):
         return LatentSettings.model_validate(settings.latent).translator is not None
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        self.freeze()
+        made, loss = self.forth(batch, generator)
         module, cycle = self.module, self.settings.losses.cycle
-        with torch.no_grad():
-            source = module.codec.encode(self.source(batch, generator))
-            target = module.codec.encode(batch.image)
-        made = module.translator(source, batch.modality)
-        loss = (made - target).abs().mean()
         if cycle:
             back = module.translator(made, batch.source_modality)
             with torch.no_grad():
                 real = module.codec.encode(batch.source)
             loss = loss + cycle * (back - real).abs().mean()
         return loss
+
+    def validation_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The way there alone, so that runs with and without a cycle can be compared."""
+        return self.forth(batch, generator)[1]
+
+    def forth(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The latent that is made of the source's, and its error."""
+        self.freeze()
+        module = self.module
+        with torch.no_grad():
+            source = module.codec.encode(self.source(batch, generator))
+            target = module.codec.encode(batch.image)
+        made = module.translator(source, batch.modality)
+        return made, (made - target).abs().mean()
 
 
 class ALDMObjective(_LatentObjective):
