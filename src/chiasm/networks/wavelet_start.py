@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from monai.networks.nets.vqvae import VQVAE, VQVAEResidualUnit
@@ -43,8 +44,8 @@ def begin_as_wavelets(network: VQVAE, channels: Sequence[int]) -> None:
             for weight in unit.conv2.parameters():
                 nn.init.zeros_(weight)
     filters = haar(network.spatial_dims)
-    down = [one.conv for one in network.encoder.blocks if hasattr(one, "conv")]
-    up = [one.conv for one in network.decoder.blocks if hasattr(one, "conv")]
+    down = _convolutions(network.encoder)
+    up = _convolutions(network.decoder)
     signals, count, levels = network.in_channels, len(filters), []
     for width in channels:
         kept = min(width // 2, signals * count)
@@ -64,8 +65,13 @@ def begin_as_wavelets(network: VQVAE, channels: Sequence[int]) -> None:
         there = range(max(b for b, _ in links) + 1)
 
 
+def _convolutions(part: Any) -> list[Any]:
+    """Those between the levels, in order."""
+    return [one.conv for one in part.blocks if not isinstance(one, VQVAEResidualUnit)]
+
+
 def _link(
-    convolution: nn.Module,
+    convolution: Any,
     links: dict[tuple[int, int], Tensor],
     *,
     twice_in: bool,
