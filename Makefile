@@ -72,7 +72,7 @@ BASELINES := lmi-published any-contrast joint paired $(CYCLEGANS) stylegan
 baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
 
 # ALDM from any of four modalities to any other, and what it is compared with: the same without MS-SPADE,
-# on the same autoencoder and for as long, and paired regressions, one for each target.
+# on the same autoencoder and for about as many seconds, and paired regressions, one for each target.
 MODALITIES := T1,T2,PD,FLAIR
 PAIRED := brain-t1-paired $(foreach to,$(filter-out T1,$(subst $(COMMA), ,$(MODALITIES))),paired-to-$(to))
 
@@ -83,7 +83,7 @@ $(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml $(TRAIN)
 
 $(RUNS)/brain-any-plain/model.safetensors: $(RUNS)/brain-any/model.safetensors
-	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any stages.autoencoder.iterations=0 latent.translator=null diffusion.residual=false $(TRAIN)
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any stages.autoencoder.iterations=0 latent.translator=null diffusion.residual=false stages.diffusion.iterations=1400 $(TRAIN)
 
 # It has never seen PD: what --steering and random contrast make of a new modality.
 $(RUNS)/any-without-PD/model.safetensors: $(PAIRS)/participants.tsv
