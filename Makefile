@@ -72,7 +72,7 @@ BASELINES := lmi-published any-contrast joint paired $(CYCLEGANS) stylegan
 baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
 
 # ALDM from any of four modalities to any other, and what it is compared with: the same without MS-SPADE,
-# on the same autoencoder and for about as many seconds, and paired regressions, one for each target.
+# on the same autoencoder and for about as long by estimate, and paired regressions, one for each target.
 MODALITIES := T1,T2,PD,FLAIR
 PAIRED := brain-t1-paired $(foreach to,$(filter-out T1,$(subst $(COMMA), ,$(MODALITIES))),paired-to-$(to))
 

@@ -35,7 +35,7 @@ from chiasm.training.settings import LatentLosses, TrainingSettings, training_se
 from chiasm.translators.aldm import ALDM
 from harness import RESULTS, save, show
 
-# Iterations of the autoencoder, which sees boxes, for one of MS-SPADE, which sees volumes.
+# Iterations of the autoencoder, whose boxes are small, for one of MS-SPADE.
 BOXES = 3
 ROWS = ("none", *LatentLosses.model_fields)
 COLUMNS = ("psnr", "ssim", "sharpness", "codes", "train_seconds")
@@ -56,9 +56,9 @@ def sharpness(image: np.ndarray, mask: np.ndarray) -> float:
 
 def settings_of(row: str, chosen: argparse.Namespace, wanted: list[str]) -> TrainingSettings:
     """Of a row's training."""
-    stages = {"autoencoder": BOXES * chosen.iterations, "diffusion": 1}
-    told = [f"iterations={chosen.iterations}"]
-    told += [f"stages.{name}.iterations={count}" for name, count in stages.items()]
+    count = chosen.iterations  # the recipe has numbers of its own for its stages
+    stages = {"autoencoder": BOXES * count, "translator": count, "diffusion": 1}
+    told = [f"stages.{name}.iterations={each}" for name, each in stages.items()]
     told.append("latent.quantise=true")  # else there was nothing to lose without the loss of codes
     told += chosen.settings
     if row != "none":
