@@ -74,6 +74,24 @@ def chiasm(*arguments: str) -> None:
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": path})
 
 
+def lengths(recipe: Path) -> dict[str, int]:
+    """How many iterations each stage of a recipe takes, by the setting that says so."""
+    import yaml
+
+    settings = yaml.safe_load(recipe.read_text())
+    found = {"iterations": settings["iterations"]}
+    for stage, own in settings.get("stages", {}).items():
+        if "iterations" in own:
+            found[f"stages.{stage}.iterations"] = own["iterations"]
+    return found
+
+
+def seconds_of(model: Path, key: str) -> float:
+    """How long the stage trained whose length this setting gives; stages lie in own folders."""
+    folder = model if key == "iterations" else model / key.split(".")[1]
+    return json.loads((folder / "config.json").read_text())["training"]["seconds"]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
@@ -103,18 +121,19 @@ def main() -> int:
             print(f"gpu: no time left for {name}", file=sys.stderr)
             break
         model = chosen.output / name
-        # A short run tells the speed; the real one is as long as its share allows.
+        # A short run tells each stage's speed; the real one keeps the recipe's shares of them.
         start = time.monotonic()
+        recipe = RECIPES / f"{name}.yaml"
         common = ["-i", str(data), "-o", str(model), *read, "--method", method,
-                  "--config", str(RECIPES / f"{name}.yaml"), "--device", "cuda",
+                  "--config", str(recipe), "--device", "cuda",
                   "--overwrite", f"batch={batch}"]  # fmt: skip
-        chiasm("train", *common, f"iterations={TRIAL}")
+        planned = lengths(recipe)
+        chiasm("train", *common, *(f"{key}={TRIAL}" for key in planned))
         spent = time.monotonic() - start
-        # Stages lie in folders of their own.
-        configs = [json.loads(path.read_text()) for path in model.rglob("config.json")]
-        trial = sum(config["training"]["seconds"] for config in configs)
-        iterations = int(0.8 * (seconds - spent) / max(trial / TRIAL, 1e-3))
-        chiasm("train", *common, f"iterations={max(2 * TRIAL, iterations)}")
+        trial = sum(seconds_of(model, key) / TRIAL * count for key, count in planned.items())
+        factor = 0.8 * (seconds - spent) / max(trial, 1e-3)
+        scaled = {key: max(2 * TRIAL, int(factor * count)) for key, count in planned.items()}
+        chiasm("train", *common, *(f"{key}={count}" for key, count in scaled.items()))
     return 0
 
 
