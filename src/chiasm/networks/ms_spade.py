@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _CONVOLVE = {2: functional.conv2d, 3: functional.conv3d}
-_POOL = {2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
-_RESIZE = {2: "bilinear", 3: "trilinear"}
 _SLOPE = 0.2  # of the leaky ReLU, as SPADE has it
 
 
@@ -100,11 +98,10 @@ class SPADEBlock(nn.Module):
         channels: tuple[int, int],
         map_channels: int,
         hidden: int,
-        middle: int | None = None,
     ) -> None:
         super().__init__()
         before, after = channels
-        middle = middle or min(before, after)
+        middle = min(before, after)
         convolution = nn.Conv3d if spatial_dims == 3 else nn.Conv2d
 
         def norm(width: int) -> MSSPADE:
@@ -135,13 +132,6 @@ class LatentTranslator(nn.Module):
         Channels between the blocks, one fewer than there are blocks.
     hidden : int
         See `MSSPADE`.
-    middle : int or None
-        Channels within each block; None, as published, for the fewer of those before and after it,
-        which narrows the first and the last to ``latent``.
-    scales : sequence of int, or empty
-        By how much each block works coarser than the latent: it sees further and costs less. The
-        map, pooled likewise, brings the detail back where a finer block follows. Empty, as
-        published, for 1 everywhere.
     """
 
     def __init__(
@@ -152,34 +142,18 @@ class LatentTranslator(nn.Module):
         *,
         features: Sequence[int] = (128, 256, 128),
         hidden: int = 64,
-        middle: int | None = None,
-        scales: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        if min(*features, hidden, modalities) < 1:
+            raise ValueError("features and hidden are counts of at least 1")
         widths = (latent, *features, latent)
-        self.scales = tuple(scales) or (1,) * (len(widths) - 1)
-        if min(*features, hidden, modalities, *self.scales) < 1 or (middle or 1) < 1:
-            raise ValueError("features, hidden, middle and scales are counts of at least 1")
-        if len(self.scales) != len(widths) - 1:
-            raise ValueError(f"scales: {len(self.scales)} given for {len(widths) - 1} blocks")
         self.blocks = nn.ModuleList(
-            SPADEBlock(spatial_dims, modalities, pair, latent, hidden, middle)
-            for pair in pairwise(widths)
+            SPADEBlock(spatial_dims, modalities, pair, latent, hidden) for pair in pairwise(widths)
         )
 
     def forward(self, z: Tensor, which: Tensor) -> Tensor:
         """(B, latent, \\*spatial), target modality (B,) → a latent like that target's."""
         x = z
-        for block, scale in zip(self.blocks, self.scales, strict=True):
-            size = [math.ceil(length / scale) for length in z.shape[2:]]
-            x = block(_resized(x, size), _resized(z, size), which)
-        return _resized(x, list(z.shape[2:]))
-
-
-def _resized(x: Tensor, size: list[int]) -> Tensor:
-    """Pooled, where that is fewer voxels, or interpolated."""
-    if list(x.shape[2:]) == size:
+        for block in self.blocks:
+            x = block(x, z, which)
         return x
-    if math.prod(size) < math.prod(x.shape[2:]):
-        return _POOL[x.ndim - 2](x, size)
-    return functional.interpolate(x, size=size, mode=_RESIZE[x.ndim - 2], align_corners=False)
