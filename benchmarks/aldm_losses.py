@@ -60,9 +60,10 @@ def settings_of(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Trai
     stages = {"autoencoder": BOXES * count, "translator": count, "diffusion": 1}
     told = [f"stages.{name}.iterations={each}" for name, each in stages.items()]
     told.append("latent.quantise=true")  # else there was nothing to lose without the loss of codes
+    weights = dict(LatentLosses()) | ({} if row == "none" else {row: 0})
+    for where in ("losses", "stages.translator.losses"):  # the recipe's stage has weights of its own
+        told += [f"{where}.{name}={weight}" for name, weight in weights.items()]
     told += chosen.settings
-    if row != "none":
-        told.append(f"losses.{row}=0")
     return training_settings("aldm", wanted[0], RECIPE, tuple(told), tuple(wanted[1:]))
 
 

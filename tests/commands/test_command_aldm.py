@@ -127,6 +127,18 @@ def test_resumed_stages_are_those_of_one_run(chiasm, model, dataset, tmp_path):
     assert all(equal(one, weights(broken)[key]) for key, one in weights(model).items())
 
 
+def test_what_is_still_to_come_may_be_told_anew(chiasm, model, dataset, tmp_path):
+    changed = tmp_path / "any"
+    for name in ("autoencoder", "translator"):
+        shutil.copytree(model / name, changed / name)
+    refused = chiasm(*command(dataset, changed, "stages.translator.iterations=2", "--resume"))
+    assert refused.code == 1
+    refused.assert_said("--resume", "translator", "iterations")
+    assert chiasm(*command(dataset, changed, "stages.diffusion.iterations=1", "--resume")).code == 0
+    before, after = weights(model / "translator"), weights(changed)
+    assert all(equal(before[key], after[key]) for key in before if key.startswith("translator"))
+
+
 def test_an_autoencoder_of_another_model(chiasm, model, dataset, out):
     words = (f"pretrained={model}", "stages.autoencoder.iterations=0", "latent.translator=null")
     assert chiasm(*command(dataset, out, *words, "diffusion.residual=false")).code == 0

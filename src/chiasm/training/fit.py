@@ -333,12 +333,13 @@ def _check_settings(folder: Path, settings: TrainingSettings) -> None:
     except (OSError, ValueError, yaml.YAMLError):
         legal = "the file as it was written"
         raise CaseError(explain("--resume", written, "is damaged", legal)) from None
-    if before != settings:
-        changed = [
-            key
-            for key in TrainingSettings.model_fields
-            if getattr(before, key) != getattr(settings, key)
-        ]
+    changed = [
+        key
+        for key in TrainingSettings.model_fields
+        # What its own stage says is among the others; what later ones say does not touch it.
+        if key != "stages" and getattr(before, key) != getattr(settings, key)
+    ]
+    if changed:
         problem = f"was started with other settings ({', '.join(changed)})"
         raise CaseError(explain("--resume", folder, problem, f"those in {_SETTINGS}"))
 
