@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import permutations
+from itertools import chain, permutations
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +104,14 @@ def scores(made: Volume, real: Volume, mask: np.ndarray) -> dict[str, float]:
 
 def subjects(
     folder: Path, wanted: Sequence[str], count: int | None, only: Sequence[str] = ()
-) -> Iterator[dict[str, Path]]:
-    """Of each subject, or of those named ``only``, its scan of every modality."""
+) -> Iterator[tuple[str, dict[str, Path]]]:
+    """Of each subject, or of those named ``only``, its name and its scan of every modality."""
     found: dict[tuple[str, str], dict[str, Path]] = {}
     for modality in wanted:
         for path in files.find_images(folder, modality=modality):
             found.setdefault(subject_of(path, folder), {})[modality] = path
     whole = [
-        one
+        (name, one)
         for (name, _), one in sorted(found.items())
         if len(one) == len(wanted) and (not only or name in only)
     ]
@@ -200,11 +200,11 @@ def plot(lines: Sequence[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, action="append", help="one or several")
     parser.add_argument("--model", action="append", required=True, help="NAME=FOLDER[,FOLDER...]")
     parser.add_argument("--modalities", default="T1,T2,PD,FLAIR")
     parser.add_argument("--pairs", default="", help="e.g. PD>T1,PD>T2; all if not given")
-    parser.add_argument("--subjects", type=int)
+    parser.add_argument("--subjects", type=int, help="of each folder, at most")
     parser.add_argument("--only", default="", help="names of subjects; all if not given")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--segmenter", default="brain-t1-tissue")
@@ -223,8 +223,9 @@ def main() -> None:
     segmented = segmenter.model.config.target
     rows: list[dict[str, Any]] = []
     only = chosen.only.split(",") if chosen.only else []
-    for paths in subjects(chosen.data, wanted, chosen.subjects, only):
-        name, _ = subject_of(next(iter(paths.values())), chosen.data)
+    for name, paths in chain.from_iterable(
+        subjects(folder, wanted, chosen.subjects, only) for folder in chosen.data
+    ):
         images = {key: files.read(path, modality=key) for key, path in paths.items()}
         mask = head_mask(images[wanted[0]])
         truth = labels_beside(next(iter(paths.values())))
@@ -249,7 +250,10 @@ def main() -> None:
     columns = ("psnr", "ssim", "nmse", "slice_jump", *LABELLED, *COSTS, "parameters")
     show("All pairs", lines, columns)
     settings = {key: value for key, value in vars(chosen).items() if key not in ("data", "model")}
-    settings |= {"data": chosen.data.name, "memory": memory_is(chosen.device)}
+    settings |= {
+        "data": [folder.name for folder in chosen.data],
+        "memory": memory_is(chosen.device),
+    }
     settings["models"] = {
         one: [Path(folder).name for folder in folders.split(",")]
         for one, _, folders in (given.partition("=") for given in chosen.model)

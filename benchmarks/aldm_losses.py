@@ -29,7 +29,6 @@ from aldm_cost import RECIPE
 from chiasm import api, files
 from chiasm.head import head_mask
 from chiasm.modality import modality_name
-from chiasm.subject import subject_of
 from chiasm.training.fit import train
 from chiasm.training.settings import LatentLosses, TrainingSettings, training_settings
 from chiasm.translators.aldm import ALDM
@@ -61,7 +60,10 @@ def settings_of(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Trai
     told = [f"stages.{name}.iterations={each}" for name, each in stages.items()]
     told.append("latent.quantise=true")  # else there was nothing to lose without the loss of codes
     weights = dict(LatentLosses()) | ({} if row == "none" else {row: 0})
-    for where in ("losses", "stages.translator.losses"):  # the recipe's stage has weights of its own
+    for where in (
+        "losses",
+        "stages.translator.losses",
+    ):  # the recipe's stage has weights of its own
         told += [f"{where}.{name}={weight}" for name, weight in weights.items()]
     told += chosen.settings
     return training_settings("aldm", wanted[0], RECIPE, tuple(told), tuple(wanted[1:]))
@@ -142,13 +144,13 @@ def main() -> None:
     rows = before["rows"]
     done = {row["method"] for row in rows}
     unseen = []
-    for paths in subjects(chosen.unseen, wanted, chosen.subjects):
+    for name, paths in subjects(chosen.unseen, wanted, chosen.subjects):
         images = {key: files.read(one, modality=key) for key, one in paths.items()}
         mask = head_mask(images[wanted[0]])
         images = {
             key: replace(one, array=np.where(mask, one.array, 0)) for key, one in images.items()
         }
-        unseen.append((subject_of(paths[wanted[0]], chosen.unseen)[0], images, mask))
+        unseen.append((name, images, mask))
     for row in ROWS:
         if (row == "none" and "all five" in done) or f"without {row}" in done:
             continue

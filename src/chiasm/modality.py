@@ -14,7 +14,7 @@ SUFFIXES = (
 )  # fmt: skip
 _ALIASES = {
     "t1": "T1w", "t2": "T2w", "pd": "PDw", "t2star": "T2starw", "t2*": "T2starw", "t2f": "FLAIR",
-    "t1n": "T1w", "t1c": "T1ce", "t1gd": "T1ce",
+    "t1n": "T1w", "t1c": "T1ce", "t1gd": "T1ce", "t1post": "T1ce",
 } | {suffix.lower(): suffix for suffix in SUFFIXES}  # fmt: skip
 
 
@@ -35,9 +35,15 @@ def modality_name(name: str, argument: str = "modality") -> str:
 
 
 def modality_from_filename(name: str) -> str | None:
-    """The modality that a file name ends with (``sub-01_T1w.nii.gz``, ``PD.nii``), else None."""
+    """The modality that a file name ends with (``sub-01_T1w.nii.gz``, ``PD.nii``), else None.
+
+    A T1 with contrast agent is ``T1ce``, in BIDS too: ``sub-01_ce-gadolinium_T1w.nii.gz``.
+    """
     stem = re.split(r"\.(?:nii|png|tif|tiff|gz)\b", name, flags=re.IGNORECASE)[0]
-    return _ALIASES.get(split_modality(stem)[1].lower())
+    before, after = split_modality(stem)
+    suffix = _ALIASES.get(after.lower())
+    enhanced = suffix == "T1w" and any(part.startswith("ce-") for part in before.split("_"))
+    return "T1ce" if enhanced else suffix
 
 
 def split_modality(stem: str) -> tuple[str, str]:
