@@ -72,6 +72,8 @@ def test_every_stage_trains_its_part_alone(model):
     for name in ("autoencoder", "translator"):
         inner = json.loads((model / name / "config.json").read_text())
         assert inner["training"]["settings"]["iterations"] == 3
+    # Who may read the config may read the weights.
+    assert (model / "model.safetensors").stat().st_mode == (model / "config.json").stat().st_mode
 
 
 def test_stages_share_what_they_read(chiasm, dataset, out, monkeypatch):
