@@ -78,13 +78,13 @@ def passes(module: Any, image: Tensor) -> dict[str, Callable[[], None]]:
 
     def diffusion() -> Tensor:
         with torch.no_grad():
-            condition = module.condition(image, label)
+            condition = module.condition(image, label, [0])
         return module.predict(torch.randn_like(condition.source), label, condition).square().mean()
 
     def translator() -> Tensor:
         with torch.no_grad():
             latent = module.codec.encode(image)
-        return module.translator(latent, label).square().mean()
+        return module.translator(latent, label, [0]).square().mean()
 
     network = module.codec.network
     return {

@@ -116,6 +116,41 @@ def test_a_modality_that_it_never_saw(chiasm, model, dataset, tmp_path, out):
     assert (case["to"], case["steering"]["strength"]) == ("T1w", 0.2)
 
 
+@pytest.fixture(scope="module")
+def told(dataset, tmp_path_factory):
+    """A model that is told the source's modality, trained both ways."""
+    from chiasm.cli import main
+
+    out = tmp_path_factory.mktemp("model") / "told"
+    unets = "latent.translator={name: source-unets, features: [4, 4, 4, 4, 4, 4]}"
+    with pytest.raises(SystemExit) as stop:
+        main(
+            [
+                str(one)
+                for one in command(
+                    dataset, out, unets, "all_targets=true", "losses.cycle=0", "diffusion.steps=1"
+                )
+            ]
+        )
+    assert stop.value.code == 0
+    return out
+
+
+def test_what_the_source_is_called_decides_what_is_made(chiasm, told, dataset, tmp_path):
+    made = {}
+    for name in ("T1w", "T2w", "PDw", "SWI"):
+        scan = tmp_path / "in" / f"sub-0_{name}.nii.gz"
+        scan.parent.mkdir(exist_ok=True)
+        shutil.copy(dataset / "sub-0" / "sub-0_T1w.nii.gz", scan)
+        words = ("-i", scan, "-o", tmp_path / name, "--model", told, "--to", "FLAIR")
+        assert chiasm("translate", *words).code == 0
+        made[name] = load(tmp_path / name / "sub-0_FLAIR.nii.gz")
+    assert abs(made["T1w"] - made["T2w"]).max() > 0
+    # Neither is among its modalities.
+    assert abs(made["T1w"] - made["SWI"]).max() > 0
+    assert abs(made["PDw"] - made["SWI"]).max() == 0
+
+
 def test_resumed_stages_are_those_of_one_run(chiasm, model, dataset, tmp_path):
     broken = tmp_path / "any"
     shutil.copytree(model, broken)
@@ -184,6 +219,12 @@ def test_an_autoencoder_of_another_model(chiasm, model, dataset, out):
         (["stages.diffusion.nope=3"], 2, ["nope"]),
         (["latent.autoencoder.codes=0"], 2, ["latent", "at least 1"]),
         (["latent.bogus=1"], 2, ["latent.bogus"]),
+        (["latent.translator.name=nope"], 2, ["latent.translator.name nope", "source-unets"]),
+        (
+            ["latent.translator={name: source-unets, features: [4]}"],
+            2,
+            ["latent", "features", "SourceUNets"],
+        ),
         (["--target", "T1"], 2, ["--target", "--modalities"]),
         (["--resume"], 1, ["--resume", "no stage"]),
     ],

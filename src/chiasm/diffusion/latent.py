@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,10 @@ from chiasm.diffusion.sampling import Denoise
 from chiasm.errors import UsageError, explain
 from chiasm.networks import NetworkSettings
 from chiasm.networks.ms_spade import LatentTranslator
+from chiasm.networks.source_unets import SourceUNets
 from chiasm.networks.vqgan import VQGAN
+
+_TRANSLATORS = {"ms-spade": LatentTranslator, "source-unets": SourceUNets}
 
 
 class LatentSettings(BaseModel):
@@ -26,8 +30,9 @@ class LatentSettings(BaseModel):
     autoencoder : dict
         Arguments of `chiasm.networks.vqgan.VQGAN`.
     translator : dict or None
-        Arguments of `chiasm.networks.ms_spade.LatentTranslator`; None for plain latent diffusion,
-        conditioned on the source's latent and the target's label alone.
+        Arguments of `chiasm.networks.ms_spade.LatentTranslator`, or with ``name: source-unets`` of
+        `chiasm.networks.source_unets.SourceUNets`; None for plain latent diffusion, conditioned on
+        the source's latent and the target's label alone.
     quantise : bool
         Decode through the codes, as published; else the latent as it was sampled.
     """
@@ -97,20 +102,17 @@ class LatentDenoiser(VariancePreserving):
             self.codec = LatentCodec(
                 VQGAN(spatial_dims, 1, 1, **latent.autoencoder), quantise=latent.quantise
             )
-            self.translator = (
-                None
-                if latent.translator is None
-                else LatentTranslator(
-                    spatial_dims, modalities, self.codec.channels, **latent.translator
-                )
+            self.translator = _translator(
+                latent.translator, (spatial_dims, modalities, self.codec.channels)
             )
         except (TypeError, ValueError) as error:
             problem = str(error).splitlines()[0]
-            legal = "what VQGAN and LatentTranslator take"
+            legal = "what VQGAN and LatentTranslator or SourceUNets take"
             raise UsageError(explain("latent", latent.model_dump(), problem, legal)) from None
         if settings.residual and self.translator is None:
             problem = "has nothing to add to"
             raise UsageError(explain("diffusion.residual", True, problem, "a latent.translator"))
+        self.modalities = modalities
         channels = self.codec.channels
         seen = channels * (2 if self.translator is None else 3)
         labelled = network.arguments | {"num_class_embeds": modalities}
@@ -122,10 +124,23 @@ class LatentDenoiser(VariancePreserving):
         """What every spatial size of an image must be a multiple of."""
         return self.network.divisible_by * self.codec.factor
 
-    def condition(self, source: Tensor, label: Tensor) -> LatentCondition:
-        """What sources (B, 1, \\*spatial) in [0, 1] say of the modalities (B,) to be made."""
+    def condition(
+        self, source: Tensor, label: Tensor, origin: Sequence[int] | None = None
+    ) -> LatentCondition:
+        """What sources say of the modalities to be made.
+
+        Parameters
+        ----------
+        source : Tensor, shape (B, 1, \\*spatial)
+            In [0, 1].
+        label : Tensor, shape (B,)
+            Which modality is to be made.
+        origin : sequence of B int, optional
+            Which modality the source is; ``modalities``, as if it is not given, for any other.
+        """
         latent = self.codec.encode(source)
-        like = None if self.translator is None else self.translator(latent, label)
+        origin = [self.modalities] * len(source) if origin is None else origin
+        like = None if self.translator is None else self.translator(latent, label, origin)
         return LatentCondition(latent, like, label)
 
     def predict(self, x_t: Tensor, time: Tensor, condition: LatentCondition) -> Tensor:
@@ -141,6 +156,7 @@ class LatentDenoiser(VariancePreserving):
         self,
         source: Tensor,
         label: Tensor,
+        origin: Sequence[int] | None = None,
         *,
         signal: Tensor | None = None,
         guidance: float | None = None,
@@ -151,14 +167,14 @@ class LatentDenoiser(VariancePreserving):
         ----------
         source : Tensor, shape (B, 1, \\*spatial)
             In [0, 1].
-        label : Tensor, shape (B,)
-            Which modality is to be made.
+        label, origin
+            As in `condition`.
         signal, guidance
             As in `chiasm.diffusion.denoiser.Denoiser.bind`; unguided is without the source.
         """
         guidance = self.settings.guidance if guidance is None else guidance
         kept = self.signal if signal is None else signal
-        condition = self.condition(source, label)
+        condition = self.condition(source, label, origin)
 
         def denoise(x_t: Tensor, time: Tensor) -> Tensor:
             alpha, sigma = self.amplitudes(time, kept, x_t.ndim)
@@ -172,3 +188,15 @@ class LatentDenoiser(VariancePreserving):
             )
 
         return denoise
+
+
+def _translator(settings: dict[str, Any] | None, sizes: tuple[int, int, int]) -> Any:
+    """The network that comes before diffusion, by its name and arguments."""
+    if settings is None:
+        return None
+    arguments = dict(settings)
+    name = arguments.pop("name", "ms-spade")
+    if name not in _TRANSLATORS:
+        legal = ", ".join(_TRANSLATORS)
+        raise UsageError(explain("latent.translator.name", name, "is not known", legal))
+    return _TRANSLATORS[name](*sizes, **arguments)

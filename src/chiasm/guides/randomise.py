@@ -237,7 +237,7 @@ def randomise_some(
     generator: torch.Generator | None = None,
     *,
     others: Tensor | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """`randomise_contrast` of a random share of the samples; the others stay as they are.
 
     Parameters
@@ -248,15 +248,18 @@ def randomise_some(
         Of the samples, in [0, 1].
     others : Tensor, shape (B, C, \\*spatial), optional
         What the other samples are, in place of the image.
+
+    Returns
+    -------
+    The images, and which of them are under random contrast: bool, (B,).
     """
     rest = image if others is None else others
     if not share:
-        return rest
-    chosen = torch.rand(len(image), generator=generator) < share
-    if not chosen.any():
-        return rest
-    some = chosen.to(image.device)
+        return rest, torch.zeros(len(image), dtype=torch.bool, device=image.device)
+    some = (torch.rand(len(image), generator=generator) < share).to(image.device)
+    if not some.any():
+        return rest, some
     made = randomise_contrast(image[some], mask[some], population[some], settings, generator)
     result = rest.clone()
     result[some] = made.image
-    return result
+    return result, some

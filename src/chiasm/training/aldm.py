@@ -34,20 +34,29 @@ class _LatentObjective(Objective):
             self.module.codec.measure(batch.image, batch.mask)
 
     def freeze(self) -> None:
-        """Training mode would move the codes of a frozen autoencoder."""
+        """Training mode would move the codes and the statistics of what is frozen."""
         self.module.codec.eval()
+        if self.trained != "translator" and self.module.translator is not None:
+            self.module.translator.eval()
 
-    def source(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The source images, a share of them the target under a random contrast."""
+    def source(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, list[int]]:
+        """The source images, a share of them the target under a random contrast; whence each is.
+
+        Under a random contrast it is of none of the modalities, as one that was never seen.
+        """
         assert batch.source is not None  # with_source says so
-        return self.some_randomised(batch, generator, batch.source)
+        assert batch.source_modality is not None
+        image, randomised = self.some_randomised(batch, generator, batch.source)
+        origin = batch.source_modality.masked_fill(randomised, self.module.modalities)
+        return image, origin.tolist()
 
 
 class LatentTranslatorObjective(_LatentObjective):
     """MS-SPADE: L1 between what it makes of the source's latent and the target's latent.
 
     And, if it is asked for, there and back: what it makes of that, towards the source's modality,
-    must be the source's latent; the real one's, where the source was under a random contrast.
+    must be the source's latent; the real one's, where the source was under a random contrast. With
+    ``all_targets`` a batch has one source modality, or random contrast, and is made to all others.
     """
 
     trained = "translator"
@@ -57,28 +66,50 @@ class LatentTranslatorObjective(_LatentObjective):
         return LatentSettings.model_validate(settings.latent).translator is not None
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        made, loss = self.forth(batch, generator)
+        if self.settings.all_targets:
+            return self.fanned(batch, generator)
+        made, target = self.forth(batch, generator)
+        loss = (made - target).abs().mean()
         module, cycle = self.module, self.settings.losses.cycle
         if cycle:
-            back = module.translator(made, batch.source_modality)
+            assert batch.modality is not None
+            back = module.translator(made, batch.source_modality, batch.modality.tolist())
             with torch.no_grad():
                 real = module.codec.encode(batch.source)
             loss = loss + cycle * (back - real).abs().mean()
         return loss
 
+    def fanned(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """L1 of all targets of one source modality: the first sample's, or a random contrast."""
+        self.freeze()
+        assert batch.every is not None
+        assert batch.source_modality is not None
+        module, (size, count) = self.module, batch.every.shape[:2]
+        one, wanted = int(batch.source_modality[0]), torch.arange(count)
+        randomised = bool(torch.rand((), generator=generator) < self.settings.any_contrast)
+        with torch.no_grad():
+            latents = module.codec.encode(batch.every.flatten(0, 1)[:, None])
+            latents = latents.unflatten(0, (size, count))
+            if randomised:
+                origin, source = count, module.codec.encode(self.randomised(batch, generator).image)
+            else:
+                origin, source, wanted = one, latents[:, one], wanted[wanted != one]
+        made = module.translator.every(source, [origin] * size)
+        return (made - latents)[:, wanted].abs().mean()
+
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The way there alone, so that runs with and without a cycle can be compared."""
-        return self.forth(batch, generator)[1]
+        made, target = self.forth(batch, generator)
+        return (made - target).abs().mean()
 
     def forth(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The latent that is made of the source's, and its error."""
+        """What is made of the sources' latents, and the targets'."""
         self.freeze()
         module = self.module
         with torch.no_grad():
-            source = module.codec.encode(self.source(batch, generator))
-            target = module.codec.encode(batch.image)
-        made = module.translator(source, batch.modality)
-        return made, (made - target).abs().mean()
+            image, origin = self.source(batch, generator)
+            source, target = module.codec.encode(image), module.codec.encode(batch.image)
+        return module.translator(source, batch.modality, origin), target
 
 
 class ALDMObjective(_LatentObjective):
@@ -110,7 +141,8 @@ class ALDMObjective(_LatentObjective):
         module, size = self.module, len(batch.image)
         device = batch.image.device
         with torch.no_grad():
-            condition = module.condition(self.source(batch, generator), batch.modality)
+            source, origin = self.source(batch, generator)
+            condition = module.condition(source, batch.modality, origin)
             x0 = module.codec.encode(batch.image)
         kept = torch.rand(size, generator=generator) >= self.settings.guide_dropout
         condition = condition.without_source(kept.to(device))

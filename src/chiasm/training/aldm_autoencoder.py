@@ -36,7 +36,7 @@ class AutoencoderObjective(AdversarialObjective):
 
     def losses(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         network = self.module.codec.network
-        image = self.some_randomised(batch, generator)
+        image, _ = self.some_randomised(batch, generator)
         latent, commitment = network.quantise(network.encode(image * 2 - 1))
         made = (network.decode(latent) + 1) / 2
         error = self.weigh((made - image).abs(), batch.mask)

@@ -115,7 +115,8 @@ class Batch:
     ``population`` (B, Q) holds the intensities of each sample's whole volume, as quantiles.
     ``source`` (B, images, \\*spatial) and ``source_mask`` are of another modality, for methods that
     read one: paired, it lies voxel on voxel with the image; unpaired, its size may differ.
-    ``modality`` and ``source_modality`` (B,) say which of several they are, by index.
+    ``modality`` and ``source_modality`` (B,) say which of several they are, by index; ``every``
+    (B, modalities, \\*spatial) holds the middle image of them all.
     """
 
     image: Tensor
@@ -126,6 +127,7 @@ class Batch:
     source_mask: Tensor | None = None
     modality: Tensor | None = None
     source_modality: Tensor | None = None
+    every: Tensor | None = None
 
     @property
     def centre(self) -> Tensor:
@@ -260,7 +262,7 @@ class Samples:
 
 
 # What of a batch has voxels.
-_SPATIAL = ("image", "mask", "labels", "source", "source_mask")
+_SPATIAL = ("image", "mask", "labels", "source", "source_mask", "every")
 
 
 def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -310,6 +312,8 @@ def _warped(batch: Batch, rng: np.random.Generator, augmentation: Augmentation) 
     if batch.source is not None and batch.source_mask is not None:
         moved["source_mask"] = warp(batch.source_mask, "nearest") > 0.5
         moved["source"] = warp(batch.source, smooth).clamp(0, 1) * moved["source_mask"]
+    if batch.every is not None:
+        moved["every"] = warp(batch.every, smooth).clamp(0, 1)
     return replace(batch, **moved)
 
 

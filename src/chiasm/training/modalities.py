@@ -47,4 +47,5 @@ class AnyToAnySamples(Samples):
             source_mask=self.every_mask[which, source],
             modality=target,
             source_modality=source,
+            every=self.every[which, :, self.every.shape[2] // 2],
         )

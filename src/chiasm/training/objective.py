@@ -77,8 +77,11 @@ class Objective(ABC):
 
     def some_randomised(
         self, batch: Batch, generator: torch.Generator, others: Tensor | None = None
-    ) -> Tensor:
-        """The settings' share of the images under random contrast; the rest, or ``others``."""
+    ) -> tuple[Tensor, Tensor]:
+        """The settings' share of the images under random contrast; the rest, or ``others``.
+
+        And which are: bool, (B,).
+        """
         share = self.settings.any_contrast
         image, mask, population = batch.image, batch.mask, batch.population
         return randomise_some(

@@ -132,6 +132,9 @@ class TrainingSettings(BaseModel):
     augmentation : Augmentation
     adversarial : AdversarialSettings
     losses : LatentLosses
+    all_targets : bool
+        Whether what comes before diffusion learns all targets at once, from one source modality for
+        each batch; without a cycle (aldm).
     any_contrast : float
         Share of the samples whose source is the target under a random contrast (aldm).
     stages : dict
@@ -187,6 +190,7 @@ class TrainingSettings(BaseModel):
     augmentation: Augmentation = Augmentation()
     adversarial: AdversarialSettings = AdversarialSettings()
     losses: LatentLosses = LatentLosses()
+    all_targets: bool = False
     any_contrast: float = Field(default=0.0, ge=0, le=1)
     stages: dict[str, dict[str, Any]] = {}
     pretrained: str | None = None
@@ -223,6 +227,12 @@ class TrainingSettings(BaseModel):
         if len({*names}) < len(names):
             raise ValueError("a source is named twice")
         return names
+
+    @model_validator(mode="after")
+    def _all_targets_know_no_cycle(self) -> TrainingSettings:
+        if self.all_targets and self.losses.cycle:
+            raise ValueError("all_targets knows no way back: losses.cycle is 0")
+        return self
 
     @property
     def modalities(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ class ALDM(LMIDiffusion):
     """
 
     runs = ("aldm",)
+    modality: str | None = None
 
     @staticmethod
     def build(config: ModelConfig) -> LatentDenoiser:  # type: ignore[override]
@@ -46,10 +48,21 @@ class ALDM(LMIDiffusion):
         steered = self.diffusion.steering.model_dump() if self.options.steering else None
         return super().settings() | {"to": self.model.config.target, "steering": steered}
 
+    def told(self, modality: str | None) -> ALDM:
+        translator = copy(self)
+        translator.modality = modality
+        return translator
+
     def label(self, source: Tensor) -> Tensor:
         """Which modality is to be made of each sample, (B,)."""
         index = list(self.model.config.targets).index(self.model.config.target)
         return torch.full((len(source),), index, device=source.device)
+
+    def origin(self, source: Tensor) -> list[int]:
+        """Which modality each sample is; their count, for one that the model never saw."""
+        known = list(self.model.config.targets)
+        index = known.index(self.modality) if self.modality in known else len(known)
+        return [index] * len(source)
 
     def memory(self, shape: tuple[int, ...]) -> int:
         """Of one network evaluation and the decoding, with its gradient if it is steered."""
@@ -59,7 +72,9 @@ class ALDM(LMIDiffusion):
 
     def _once(self, own: Tensor) -> None:
         module = self.model.module
-        denoise = module.bind(own, self.label(own), guidance=self.diffusion.guidance)
+        denoise = module.bind(
+            own, self.label(own), self.origin(own), guidance=self.diffusion.guidance
+        )
         time = torch.zeros(len(own), dtype=torch.long, device=own.device)
         x_t = own.new_zeros((len(own), *sample_shape(module, own)))
         x0 = denoise(x_t, time)
@@ -73,13 +88,15 @@ class ALDM(LMIDiffusion):
     def denoiser(self, source: Tensor, signal: Tensor) -> Denoise:
         module, own = self.model.module, _middle(source)
         guidance = self.diffusion.guidance
-        denoise = module.bind(own, self.label(own), signal=signal, guidance=guidance)
+        denoise = module.bind(
+            own, self.label(own), self.origin(own), signal=signal, guidance=guidance
+        )
         if not self.options.steering:
             return denoise
         return steering.steer(denoise, own, module.codec.decode, self.diffusion.steering)
 
     def estimate(self, source: Tensor) -> Tensor:
-        return self.model.module.condition(source, self.label(source)).like
+        return self.model.module.condition(source, self.label(source), self.origin(source)).like
 
 
 def _middle(source: Tensor) -> Tensor:

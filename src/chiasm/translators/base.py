@@ -238,6 +238,10 @@ class NetworkTranslator(Translator):
         """
         return self
 
+    def told(self, modality: str | None) -> NetworkTranslator:
+        """This translator, told the source's modality, None if that is not known."""
+        return self
+
     def evaluations(self) -> int:
         """Steps that one batch takes in all, fitting included; for the progress bar."""
         return 1
@@ -309,11 +313,11 @@ class NetworkTranslator(Translator):
 
         source, places = torch.from_numpy(view.samples()), view.places()
         head = torch.from_numpy(view.context.samples(view.head))
-        size, translator = self.options.batch, self
+        size, translator = self.options.batch, self.told(view.volume.modality)
         if index:
             seed = sample_seed(self.options.seed, index)
             if self.draws_noise:
-                translator = copy(self)
+                translator = copy(translator)
                 translator.options = self.options.model_copy(update={"seed": seed})
             else:
                 source = another_acquisition(source, head, seed)

@@ -1,0 +1,86 @@
+"""All targets of one source at once: the mean of what each would have cost alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from chiasm.diffusion.denoiser import DiffusionSettings
+from chiasm.diffusion.latent import LatentDenoiser, LatentSettings
+from chiasm.errors import UsageError
+from chiasm.networks import NetworkSettings
+from chiasm.training.aldm import LatentTranslatorObjective
+from chiasm.training.data import Batch
+from chiasm.training.settings import training_settings
+
+LATENT = {
+    "autoencoder": {"channels": [4], "codes": 8, "latent": 3},
+    "translator": {"name": "source-unets", "features": [4, 4, 4, 4, 4, 4]},
+}
+NETWORK = {
+    "channels": [8, 8],
+    "num_res_blocks": 1,
+    "attention_levels": [False, False],
+    "norm_num_groups": 4,
+}
+
+
+def objective(**changed):
+    settings = training_settings("aldm", "T1w", None, (), ("T2w", "FLAIR")).of_stage("translator")
+    none = settings.losses.model_copy(update={"cycle": 0.0})
+    settings = settings.model_copy(update={"losses": none, "any_contrast": 0.0} | changed)
+    torch.manual_seed(0)
+    module = LatentDenoiser(
+        NetworkSettings(name="diffusion-unet", arguments=NETWORK),
+        DiffusionSettings(parameterisation="x0"),
+        LatentSettings.model_validate(LATENT),
+        spatial_dims=3,
+        modalities=3,
+    )
+    # Batch statistics would depend on who else is there.
+    return LatentTranslatorObjective(settings, module.eval())
+
+
+def batch(source, target):
+    generator = torch.Generator().manual_seed(1)
+    every = torch.rand(2, 3, 32, 32, 32, generator=generator)
+    return Batch(
+        image=every[:, target][:, None],
+        mask=torch.ones(2, 1, 32, 32, 32, dtype=torch.bool),
+        population=torch.linspace(0, 1, 5).expand(2, 5),
+        source=every[:, source][:, None],
+        source_mask=torch.ones(2, 1, 32, 32, 32, dtype=torch.bool),
+        modality=torch.full((2,), target),
+        source_modality=torch.full((2,), source),
+        every=every,
+    )
+
+
+@pytest.mark.parametrize("source", [0, 1, 2])
+def test_the_mean_over_all_other_modalities(source):
+    generator = torch.Generator().manual_seed(0)
+    together = objective(all_targets=True).loss(batch(source, (source + 1) % 3), generator)
+    each = [objective().loss(batch(source, target), generator) for target in {0, 1, 2} - {source}]
+    torch.testing.assert_close(together, torch.stack(each).mean())
+
+
+def test_random_contrast_is_made_to_all_by_the_network_of_unseen_modalities():
+    chosen = objective(all_targets=True, any_contrast=1.0)
+    chosen.loss(batch(0, 1), torch.Generator().manual_seed(0)).backward()
+    networks = chosen.module.translator.networks
+    learned = [any(p.grad is not None for p in one.parameters()) for one in networks]
+    assert learned == [False, False, False, True]
+    # Every head of it: the last convolution's bias has a gradient for all targets.
+    assert networks[3].final_conv.bias.grad.unflatten(0, (3, 3)).abs().amax(1).min() > 0
+
+
+def test_other_modalities_of_a_batch_do_not_matter():
+    chosen, one = objective(all_targets=True), batch(0, 1)
+    mixed = replace(one, source_modality=torch.tensor([0, 2]), modality=torch.tensor([1, 0]))
+    generator = torch.Generator().manual_seed(0)
+    torch.testing.assert_close(chosen.loss(one, generator), chosen.loss(mixed, generator))
+
+
+def test_a_cycle_is_refused():
+    with pytest.raises(UsageError, match="all_targets"):
+        training_settings("aldm", "T1w", None, ("all_targets=true",), ("T2w",))
