@@ -71,7 +71,7 @@ BASELINES := lmi-published any-contrast joint paired $(CYCLEGANS) stylegan
 
 baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
 
-# ALDM from any of four modalities to any other, and what it is compared with: the same without MS-SPADE,
+# ALDM from any of four modalities to any other, and what it is compared with: plain latent diffusion
 # on the same autoencoder and for about as long by estimate, and paired regressions, one for each target.
 MODALITIES := T1,T2,PD,FLAIR
 PAIRED := brain-t1-paired $(foreach to,$(filter-out T1,$(subst $(COMMA), ,$(MODALITIES))),paired-to-$(to))
@@ -98,7 +98,7 @@ $(WHOLE)/participants.tsv: | install
 	$(BIN)/chiasm phantom -o $(WHOLE) --subjects 6 --seed 90000 --spacing 2
 
 any-benchmarks: any any-baselines $(WHOLE)/participants.tsv
-	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --model aldm=$(RUNS)/brain-any --model "without MS-SPADE=$(RUNS)/brain-any-plain" --model "MS-SPADE alone=$(RUNS)/brain-any@estimate=true" --model "paired=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))" --model regression=brain-t1
+	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --model aldm=$(RUNS)/brain-any --model "plain latent diffusion=$(RUNS)/brain-any-plain" --model "estimate alone=$(RUNS)/brain-any@estimate=true" --model "paired=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))" --model regression=brain-t1
 	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 3 --pairs "PD>T1,PD>T2" --save aldm_unseen --model "random contrast=$(RUNS)/any-without-PD" --model "steered in 3D=$(RUNS)/any-without-PD@steering=0.3" --model "steered by slices=$(RUNS)/any-without-PD@steering=0.3@slices=true" --model lmi-diffusion=brain-t1-lmi --model regression=brain-t1
 	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 2 --save aldm_steps $(foreach steps,1 2 4 8 20 200,--model "$(steps) steps=$(RUNS)/brain-any@steps=$(steps)")
 	$(BIN)/python benchmarks/aldm_losses.py --data $(PAIRS) --unseen $(WHOLE)

@@ -5,7 +5,8 @@
 
 A method is one or several models, each of which makes one target or several; it is run on the pairs
 that they know. Options follow as ``@steering=0.3@slices=true`` (steering by the agreement of
-slices, not of the volume); ``@estimate=true`` decodes what MS-SPADE makes, without diffusion;
+slices, not of the volume); ``@estimate=true`` decodes what MS-SPADE, or what stands in its place,
+makes, without diffusion;
 ``@quantise=true`` decodes through the codes, or not, whatever the model does. DIR
 holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their own
 percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole image,
@@ -49,7 +50,7 @@ COSTS = ("seconds", "memory_mb")
 
 
 class Estimate(ALDM):
-    """What MS-SPADE makes of the source's latent, decoded: one step, no diffusion."""
+    """The estimate that diffusion begins with, decoded: one step."""
 
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
         return self.model.module.codec.decode(self.estimate(source))

@@ -4,9 +4,9 @@
     chiasm phantom -o UNSEEN --subjects 4 --seed 90000 --spacing 2
     python benchmarks/aldm_losses.py --data DIR --unseen UNSEEN [--iterations 300]
 
-Every row is a short training of brain-any's autoencoder and MS-SPADE with one weight of `losses` at
-0, equal in all else, judged on unseen brains: there and back of every modality, through the codes,
-and every pair by MS-SPADE alone (diffusion has no loss of its own among the five). "Sharpness" is
+Every row is a short training of brain-any's autoencoder and a small MS-SPADE with one weight of
+`losses` at 0, equal in all else, judged on unseen brains: there and back of every modality, through
+the codes, and every pair by MS-SPADE alone (diffusion has no loss of its own among the five). "Sharpness" is
 the mean gradient in the head over that of the real image: 1 is as sharp. Rows that are there are
 not done again.
 """
@@ -65,6 +65,9 @@ def settings_of(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Trai
         "stages.translator.losses",
     ):  # the recipe's stage has weights of its own
         told += [f"{where}.{name}={weight}" for name, weight in weights.items()]
+    # A cycle needs one target at a time, and the paper's losses are MS-SPADE's.
+    told += ["stages.translator.all_targets=false", "latent.translator.name=ms-spade"]
+    told += ["latent.translator.features=[32, 32]", "latent.translator.hidden=16"]
     told += chosen.settings
     return training_settings("aldm", wanted[0], RECIPE, tuple(told), tuple(wanted[1:]))
 

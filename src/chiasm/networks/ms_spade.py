@@ -70,24 +70,16 @@ class MSSPADE(nn.Module):
     ----------
     spatial_dims, modalities, channels, map_channels, hidden : int
         ``hidden`` channels lie between the map and γ, β.
-    kernel_size : int
-        Of the convolutions that make γ and β of those.
     """
 
     def __init__(
-        self,
-        spatial_dims: int,
-        modalities: int,
-        channels: int,
-        map_channels: int,
-        hidden: int,
-        kernel_size: int = 3,
+        self, spatial_dims: int, modalities: int, channels: int, map_channels: int, hidden: int
     ) -> None:
         super().__init__()
         self.norm = get_norm_layer("instance", spatial_dims=spatial_dims, channels=channels)
         bank = (spatial_dims, modalities)
         self.shared = SwitchedConvolution(*bank, map_channels, hidden)
-        self.modulation = SwitchedConvolution(*bank, hidden, 2 * channels, kernel_size=kernel_size)
+        self.modulation = SwitchedConvolution(*bank, hidden, 2 * channels)
 
     def forward(self, x: Tensor, condition: Tensor, which: Tensor) -> Tensor:
         """(B, channels, \\*spatial), its map, its modality (B,) → x's shape."""
@@ -106,16 +98,14 @@ class SPADEBlock(nn.Module):
         channels: tuple[int, int],
         map_channels: int,
         hidden: int,
-        middle: int | None = None,
-        kernel_size: int = 3,
     ) -> None:
         super().__init__()
         before, after = channels
-        middle = middle or min(before, after)
+        middle = min(before, after)
         convolution = nn.Conv3d if spatial_dims == 3 else nn.Conv2d
 
         def norm(width: int) -> MSSPADE:
-            return MSSPADE(spatial_dims, modalities, width, map_channels, hidden, kernel_size)
+            return MSSPADE(spatial_dims, modalities, width, map_channels, hidden)
 
         self.norms = nn.ModuleList([norm(before), norm(middle)])
         self.convolutions = nn.ModuleList(
@@ -140,11 +130,8 @@ class LatentTranslator(nn.Module):
         ``latent`` channels go in and come out.
     features : sequence of int
         Channels between the blocks, one fewer than there are blocks.
-    hidden, kernel_size : int
+    hidden : int
         See `MSSPADE`.
-    middle : int or None
-        Channels within each block; None, as published, for the fewer of those before and after it,
-        which narrows the first and the last to ``latent``.
     """
 
     def __init__(
@@ -155,19 +142,14 @@ class LatentTranslator(nn.Module):
         *,
         features: Sequence[int] = (128, 256, 128),
         hidden: int = 64,
-        middle: int | None = None,
-        kernel_size: int = 3,
     ) -> None:
         super().__init__()
-        if min(*features, hidden, modalities) < 1 or (middle is not None and middle < 1):
-            raise ValueError("features, hidden and middle are counts of at least 1")
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size: {kernel_size} is not odd")
+        if min(*features, hidden, modalities) < 1:
+            raise ValueError("features and hidden are counts of at least 1")
         self.modalities = modalities
         widths = (latent, *features, latent)
         self.blocks = nn.ModuleList(
-            SPADEBlock(spatial_dims, modalities, pair, latent, hidden, middle, kernel_size)
-            for pair in pairwise(widths)
+            SPADEBlock(spatial_dims, modalities, pair, latent, hidden) for pair in pairwise(widths)
         )
 
     def forward(self, z: Tensor, which: Tensor, source: Sequence[int] = ()) -> Tensor:
