@@ -6,9 +6,9 @@
 
 Every row is a short training of brain-any's autoencoder and a small MS-SPADE with one weight of
 `losses` at 0, equal in all else, judged on unseen brains: there and back of every modality, through
-the codes, and every pair by MS-SPADE alone (diffusion has no loss of its own among the five). "Sharpness" is
-the mean gradient in the head over that of the real image: 1 is as sharp. Rows that are there are
-not done again.
+the codes, and every pair by MS-SPADE alone (diffusion has no loss of its own among the five).
+"Sharpness" is the mean gradient in the head over that of the real image: 1 is as sharp. Rows that
+are there are not done again.
 """
 
 from __future__ import annotations
