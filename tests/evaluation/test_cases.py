@@ -35,6 +35,7 @@ def test_a_bids_dataset(tmp_path):
         tmp_path,
         "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz",
         "sub-01/ses-1/anat/sub-01_ses-1_ce-gadolinium_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_acq-fast_T1w.nii.gz",
         "sub-01/ses-1/anat/sub-01_ses-1_PDw.nii.gz",
         "sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz",
         "sub-01/ses-2/anat/sub-01_ses-2_FLAIR.nii.gz",
@@ -48,7 +49,7 @@ def test_a_bids_dataset(tmp_path):
     first, second = sessions
     assert first.subject == second.subject == "sub-01"
     assert first.target.name == "sub-01_ses-1_T1w.nii.gz"
-    assert list(first.sources) == ["PDw"]
+    assert list(first.sources) == ["PDw", "T1ce"]
     assert first.mask.name == "sub-01_ses-1_desc-brain_mask.nii.gz"
     assert (first.truth, second.mask) == (None, None)
     assert list(second.sources) == ["FLAIR"]

@@ -101,7 +101,7 @@ def find_sessions(
     """The sessions below a folder that have the target modality and a source.
 
     Files belong together as `chiasm.subject.subject_of` says. Of several files of one kind the
-    one of the shortest name is taken (``sub-01_T1w``, not ``sub-01_ce-gadolinium_T1w``).
+    one of the shortest name is taken (``sub-01_T1w``, not ``sub-01_acq-fast_T1w``).
 
     Parameters
     ----------
