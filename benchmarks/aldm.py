@@ -251,10 +251,8 @@ def main() -> None:
     columns = ("psnr", "ssim", "nmse", "slice_jump", *LABELLED, *COSTS, "parameters")
     show("All pairs", lines, columns)
     settings = {key: value for key, value in vars(chosen).items() if key not in ("data", "model")}
-    settings |= {
-        "data": [folder.name for folder in chosen.data],
-        "memory": memory_is(chosen.device),
-    }
+    settings["data"] = [folder.name for folder in chosen.data]
+    settings["memory"] = memory_is(chosen.device)
     settings["models"] = {
         one: [Path(folder).name for folder in folders.split(",")]
         for one, _, folders in (given.partition("=") for given in chosen.model)

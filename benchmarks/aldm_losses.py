@@ -60,10 +60,8 @@ def settings_of(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Trai
     told = [f"stages.{name}.iterations={each}" for name, each in stages.items()]
     told.append("latent.quantise=true")  # else there was nothing to lose without the loss of codes
     weights = dict(LatentLosses()) | ({} if row == "none" else {row: 0})
-    for where in (
-        "losses",
-        "stages.translator.losses",
-    ):  # the recipe's stage has weights of its own
+    # The recipe's stage has weights of its own.
+    for where in ("losses", "stages.translator.losses"):
         told += [f"{where}.{name}={weight}" for name, weight in weights.items()]
     # A cycle needs one target at a time, and the paper's losses are MS-SPADE's.
     told += ["stages.translator.all_targets=false", "latent.translator.name=ms-spade"]

@@ -9,15 +9,16 @@ from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Voxels along each axis: one at the coarsest level; two, where norms learn from one sample alone.
+# BasicUNet halves four times. Of the voxels along each axis that leaves one at the coarsest level;
+# two, where norms learn from one sample alone.
 _LEAST, _LEAST_ALONE = 16, 32
 
 
 class SourceUNets(nn.Module):
     """A U-Net for each source modality, and one for any other; each makes every target at once.
 
-    What an intensity means depends on the modality it was seen in: a network that is not told
-    spends most of its training on finding that out.
+    What an intensity means depends on the modality it was seen in, which a network of its own need
+    not find out.
 
     Parameters
     ----------
