@@ -9,7 +9,7 @@ from chiasm.diffusion.denoiser import DiffusionSettings
 from chiasm.diffusion.latent import LatentDenoiser, LatentSettings
 from chiasm.errors import UsageError
 from chiasm.networks import NetworkSettings
-from chiasm.training.aldm import LatentTranslatorObjective
+from chiasm.training.aldm import ALDMObjective, LatentTranslatorObjective
 from chiasm.training.data import Batch
 from chiasm.training.settings import training_settings
 
@@ -71,7 +71,7 @@ def test_random_contrast_is_made_to_all_by_the_network_of_unseen_modalities():
     learned = [any(p.grad is not None for p in one.parameters()) for one in networks]
     assert learned == [False, False, False, True]
     # Every head of it: the last convolution's bias has a gradient for all targets.
-    assert networks[3].final_conv.bias.grad.unflatten(0, (3, 3)).abs().amax(1).min() > 0
+    assert networks[3].network.final_conv.bias.grad.unflatten(0, (3, 3)).abs().amax(1).min() > 0
 
 
 def test_other_modalities_of_a_batch_do_not_matter():
@@ -84,3 +84,22 @@ def test_other_modalities_of_a_batch_do_not_matter():
 def test_a_cycle_is_refused():
     with pytest.raises(UsageError, match="all_targets"):
         training_settings("aldm", "T1w", None, ("all_targets=true",), ("T2w",))
+
+
+@pytest.mark.parametrize("all_targets", [True, False])
+@pytest.mark.parametrize("stage", ["translator", "diffusion"])
+def test_latents_that_are_there_are_not_computed_again(stage, all_targets, monkeypatch):
+    """The same loss, and nothing encoded but what is under random contrast."""
+    chosen, one = objective(all_targets=all_targets, any_contrast=0.5), batch(0, 1)
+    if stage == "diffusion":
+        chosen = ALDMObjective(chosen.settings, chosen.module)
+    codec, encoded = chosen.module.codec, []
+    every, encode = one.every.flatten(0, 1)[:, None], codec.encode
+    latents = encode(every).detach().unflatten(0, one.every.shape[:2])
+    monkeypatch.setattr(codec, "encode", lambda x: encoded.append(len(x)) or encode(x))
+    for seed in range(4):
+        expected = chosen.loss(one, torch.Generator().manual_seed(seed))
+        encoded.clear()
+        found = chosen.loss(replace(one, latents=latents), torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(found, expected)
+        assert sum(encoded) <= len(one.image)

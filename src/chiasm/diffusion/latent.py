@@ -138,8 +138,13 @@ class LatentDenoiser(VariancePreserving):
         origin : sequence of B int, optional
             Which modality the source is; ``modalities``, as if it is not given, for any other.
         """
-        latent = self.codec.encode(source)
-        origin = [self.modalities] * len(source) if origin is None else origin
+        return self.condition_of(self.codec.encode(source), label, origin)
+
+    def condition_of(
+        self, latent: Tensor, label: Tensor, origin: Sequence[int] | None = None
+    ) -> LatentCondition:
+        """The same of the sources' latents, (B, C, \\*spatial / factor)."""
+        origin = [self.modalities] * len(latent) if origin is None else origin
         like = None if self.translator is None else self.translator(latent, label, origin)
         return LatentCondition(latent, like, label)
 

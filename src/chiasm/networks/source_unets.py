@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 from torch.nn import functional
+
+from chiasm.networks.unet import unet
 
 # BasicUNet halves four times. Of the voxels along each axis that leaves one at the coarsest level;
 # two, where norms learn from one sample alone.
@@ -44,7 +45,7 @@ class SourceUNets(nn.Module):
             raise ValueError(f"features: {list(features)} are not six counts of at least 1")
         self.modalities = modalities
         self.networks = nn.ModuleList(
-            BasicUNet(spatial_dims, latent, modalities * latent, features, norm=norm)
+            unet(spatial_dims, latent, modalities * latent, features=features, norm=norm)
             for _ in range(modalities + 1)
         )
 

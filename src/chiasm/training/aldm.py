@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from chiasm.diffusion.latent import LatentSettings
 from chiasm.training.aldm_autoencoder import AutoencoderObjective
-from chiasm.training.data import Batch
+from chiasm.training.data import Batch, Samples
+from chiasm.training.modalities import AnyToAnySamples
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
 
@@ -33,22 +35,52 @@ class _LatentObjective(Objective):
         if self.trained == "translator" or self.module.translator is None:
             self.module.codec.measure(batch.image, batch.mask)
 
+    def survey(self, samples: Samples) -> None:
+        """Latents of all training images are computed once, if that is less than at every step."""
+        assert isinstance(samples, AnyToAnySamples)  # with_source says so
+        chosen = self.settings.augmentation
+        samples.forget_latents()
+        if chosen.rotation or chosen.scale:  # every step sees other voxels
+            return
+        whole = samples.images[0].numel()
+        seen = prod(chosen.crop) if chosen.crop else whole
+        each = 1 + self.module.modalities * self.settings.all_targets
+        if self.settings.iterations * self.settings.batch * each * seen > (
+            2 * samples.every[:, :, 0].numel()
+        ):
+            self.freeze()
+            device, encode = self.module.signal.device, self.module.codec.encode
+            samples.encode(lambda image: encode(image.to(device)))
+
     def freeze(self) -> None:
         """Training mode would move the codes and the statistics of what is frozen."""
         self.module.codec.eval()
         if self.trained != "translator" and self.module.translator is not None:
             self.module.translator.eval()
 
-    def source(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, list[int]]:
-        """The source images, a share of them the target under a random contrast; whence each is.
+    def pair(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, list[int]]:
+        """Latents of the sources and of the targets, without a gradient; whence each source is.
 
-        Under a random contrast it is of none of the modalities, as one that was never seen.
+        A share of the sources is the target under a random contrast: of none of the modalities, as
+        one that was never seen.
         """
+        self.freeze()
         assert batch.source is not None  # with_source says so
         assert batch.source_modality is not None
+        assert batch.modality is not None
         image, randomised = self.some_randomised(batch, generator, batch.source)
         origin = batch.source_modality.masked_fill(randomised, self.module.modalities)
-        return image, origin.tolist()
+        encode = self.module.codec.encode
+        with torch.no_grad():
+            if batch.latents is None:
+                return encode(image), encode(batch.image), origin.tolist()
+            each = torch.arange(len(image), device=image.device)
+            source, target = (
+                batch.latents[each, one] for one in (batch.source_modality, batch.modality)
+            )
+            if randomised.any():
+                source[randomised] = encode(image[randomised])
+        return source, target, origin.tolist()
 
 
 class LatentTranslatorObjective(_LatentObjective):
@@ -88,8 +120,10 @@ class LatentTranslatorObjective(_LatentObjective):
         one, wanted = int(batch.source_modality[0]), torch.arange(count)
         randomised = bool(torch.rand((), generator=generator) < self.settings.any_contrast)
         with torch.no_grad():
-            latents = module.codec.encode(batch.every.flatten(0, 1)[:, None])
-            latents = latents.unflatten(0, (size, count))
+            latents = batch.latents
+            if latents is None:
+                latents = module.codec.encode(batch.every.flatten(0, 1)[:, None])
+                latents = latents.unflatten(0, (size, count))
             if randomised:
                 origin, source = count, module.codec.encode(self.randomised(batch, generator).image)
             else:
@@ -104,12 +138,8 @@ class LatentTranslatorObjective(_LatentObjective):
 
     def forth(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """What is made of the sources' latents, and the targets'."""
-        self.freeze()
-        module = self.module
-        with torch.no_grad():
-            image, origin = self.source(batch, generator)
-            source, target = module.codec.encode(image), module.codec.encode(batch.image)
-        return module.translator(source, batch.modality, origin), target
+        source, target, origin = self.pair(batch, generator)
+        return self.module.translator(source, batch.modality, origin), target
 
 
 class ALDMObjective(_LatentObjective):
@@ -137,13 +167,11 @@ class ALDMObjective(_LatentObjective):
     }
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        self.freeze()
         module, size = self.module, len(batch.image)
         device = batch.image.device
+        source, x0, origin = self.pair(batch, generator)
         with torch.no_grad():
-            source, origin = self.source(batch, generator)
-            condition = module.condition(source, batch.modality, origin)
-            x0 = module.codec.encode(batch.image)
+            condition = module.condition_of(source, batch.modality, origin)
         kept = torch.rand(size, generator=generator) >= self.settings.guide_dropout
         condition = condition.without_source(kept.to(device))
         share = torch.rand(size, generator=generator) ** (1 / self.settings.late)

@@ -116,7 +116,9 @@ class Batch:
     ``source`` (B, images, \\*spatial) and ``source_mask`` are of another modality, for methods that
     read one: paired, it lies voxel on voxel with the image; unpaired, its size may differ.
     ``modality`` and ``source_modality`` (B,) say which of several they are, by index; ``every``
-    (B, modalities, \\*spatial) holds the middle image of them all.
+    (B, modalities, \\*spatial) holds the middle image of them all, ``latents``
+    (B, modalities, channels, \\*spatial / factor) what an encoder made of these, if it did, and
+    ``mirrored`` what it made of them mirrored, laid back onto the same voxels.
     """
 
     image: Tensor
@@ -128,6 +130,15 @@ class Batch:
     modality: Tensor | None = None
     source_modality: Tensor | None = None
     every: Tensor | None = None
+    latents: Tensor | None = None
+    mirrored: Tensor | None = None
+
+    @property
+    def factor(self) -> int:
+        """How many voxels along an axis are one of the latents'; 1 without latents."""
+        if self.latents is None:
+            return 1
+        return self.image.shape[-1] // self.latents.shape[-1]
 
     @property
     def centre(self) -> Tensor:
@@ -273,26 +284,37 @@ def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
 
 def _cropped(batch: Batch, rng: np.random.Generator, size: Sequence[int]) -> Batch:
     """Of each sample a box about a random voxel of its head, inside the image."""
+    step = batch.factor
     boxes = []
     for mask in batch.centre_mask[:, 0]:
         inside = mask.nonzero()
         at = inside[rng.integers(len(inside))].tolist() if len(inside) else [0] * mask.ndim
         starts = [
-            min(max(0, centre - one // 2), whole - one)
+            min(max(0, centre - one // 2), whole - one) // step * step
             for centre, one, whole in zip(at, size, mask.shape, strict=True)
         ]
-        ends = [start + one for start, one in zip(starts, size, strict=True)]
-        boxes.append((slice(None), *map(slice, starts, ends)))
-    return _each(
-        batch, lambda x: torch.stack([one[box] for one, box in zip(x, boxes, strict=True)])
-    )
+        boxes.append([(start, start + one) for start, one in zip(starts, size, strict=True)])
+
+    def cut(x: Tensor, shrink: int = 1) -> Tensor:
+        each = zip(x, boxes, strict=True)
+        places = ((one, [slice(a // shrink, b // shrink) for a, b in box]) for one, box in each)
+        return torch.stack([one[(..., *place)] for one, place in places])
+
+    batch = _each(batch, cut)
+    if batch.latents is None or batch.mirrored is None:
+        return batch
+    return replace(batch, latents=cut(batch.latents, step), mirrored=cut(batch.mirrored, step))
 
 
 def _flipped(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
     """A share of the samples mirrored left to right, voxel by voxel."""
     turned = torch.from_numpy(rng.random(len(batch.image)) < share)
     some = turned.view(-1, *(1,) * (batch.image.ndim - 1))
-    return _each(batch, lambda x: torch.where(some, x.flip(2), x))
+    flipped = _each(batch, lambda x: torch.where(some, x.flip(2), x))
+    if batch.latents is None or batch.mirrored is None:
+        return flipped
+    latents = torch.where(some[..., None], batch.mirrored.flip(3), batch.latents)
+    return replace(flipped, latents=latents, mirrored=None)
 
 
 def _warped(batch: Batch, rng: np.random.Generator, augmentation: Augmentation) -> Batch:
@@ -307,6 +329,7 @@ def _warped(batch: Batch, rng: np.random.Generator, augmentation: Augmentation) 
 
     mask = warp(batch.mask, "nearest") > 0.5
     moved: dict[str, Any] = {"image": warp(batch.image, smooth).clamp(0, 1) * mask, "mask": mask}
+    moved |= {"latents": None, "mirrored": None}  # of the images as they were
     if batch.labels is not None:
         moved["labels"] = warp(batch.labels, "nearest").long()
     if batch.source is not None and batch.source_mask is not None:

@@ -30,6 +30,7 @@ from chiasm.errors import CaseError, UsageError, explain
 from chiasm.guides.calibration import CalibrationSettings
 from chiasm.intensity import IntensityMap
 from chiasm.networks.checkpointing import checkpoint_blocks
+from chiasm.networks.small_convolutions import small_convolutions_in_float32
 from chiasm.progress import Advance, progress
 from chiasm.registry import OBJECTIVES
 from chiasm.training.card import card
@@ -251,7 +252,9 @@ def _run(
 
     size = max(settings.batch, kind.first_samples)
     objective.begin(samples.batch(size, (settings.seed, 0), None))
+    objective.survey(samples)
     training = objective.runner(objective)
+    small_convolutions_in_float32(training)
     if settings.checkpointing and not checkpoint_blocks(training):
         problem = f"would change nothing: {settings.method} has no network that can do it"
         raise UsageError(explain("checkpointing", True, problem, "false"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from chiasm.progress import progress
 from chiasm.training.data import Batch, Samples
 
 
@@ -16,6 +18,10 @@ class AnyToAnySamples(Samples):
 
     Modalities are counted in the order of the settings: the target first, then the sources.
     """
+
+    # (N, modalities, channels, *spatial / factor), see `encode`.
+    latents: Tensor | None = None
+    mirrored: Tensor | None = None
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -48,4 +54,30 @@ class AnyToAnySamples(Samples):
             modality=target,
             source_modality=source,
             every=self.every[which, :, self.every.shape[2] // 2],
+            latents=None if self.latents is None else self.latents[which].float(),
+            mirrored=None if self.mirrored is None else self.mirrored[which].float(),
         )
+
+    def encode(self, encoder: Callable[[Tensor], Tensor]) -> None:
+        """Give all batches from now on the latents of their images; they are computed once.
+
+        Parameters
+        ----------
+        encoder : callable
+            (B, 1, \\*spatial) in [0, 1] → (B, channels, \\*spatial / factor), of about unit
+            range: latents are kept in half precision.
+        """
+        middle = self.every[:, :, self.every.shape[2] // 2]
+        kept: tuple[list[Tensor], list[Tensor]] = ([], [])
+        with progress("encode", len(middle)) as advance, torch.no_grad():
+            for one in middle:
+                images = one[:, None]
+                kept[0].append(torch.cat([encoder(x).half() for x in images.split(1)]))
+                turned = torch.cat([encoder(x).half() for x in images.flip(2).split(1)])
+                kept[1].append(turned.flip(2))
+                advance(1)
+        self.latents, self.mirrored = (torch.stack(each).cpu() for each in kept)
+
+    def forget_latents(self) -> None:
+        """Batches hold images alone again."""
+        self.latents = self.mirrored = None

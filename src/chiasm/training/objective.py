@@ -14,7 +14,7 @@ from chiasm.guides.randomise import (
     randomise_contrast,
     randomise_some,
 )
-from chiasm.training.data import Batch
+from chiasm.training.data import Batch, Samples
 from chiasm.training.module import TrainingModule
 from chiasm.training.settings import TrainingSettings
 
@@ -55,6 +55,9 @@ class Objective(ABC):
 
     def begin(self, batch: Batch) -> None:  # noqa: B027
         """Called once before the first iteration, with training images as they are read."""
+
+    def survey(self, samples: Samples) -> None:  # noqa: B027
+        """Called after `begin` with all training samples, for what is computed of them once."""
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
