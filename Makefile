@@ -74,7 +74,7 @@ baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
 # ALDM from any of four modalities to any other, and what it is compared with: plain latent diffusion
 # on the same autoencoder and for about as long by estimate, and paired regressions, one for each target.
 MODALITIES := T1,T2,PD,FLAIR
-PAIRED := brain-t1-paired $(foreach to,$(filter-out T1,$(subst $(COMMA), ,$(MODALITIES))),paired-to-$(to))
+PAIRED := $(foreach to,$(subst $(COMMA), ,$(MODALITIES)),paired-to-$(to))
 
 any: $(RUNS)/brain-any/model.safetensors
 any-baselines: $(foreach name,brain-any-plain any-without-PD $(PAIRED),$(RUNS)/$(name)/model.safetensors)

@@ -4,8 +4,9 @@
     python benchmarks/ship.py NAME --method METHOD        # write its card anew
 
 FOLDER is what `chiasm train` wrote; METHOD is its row in benchmarks/results/<results>.json ("real
-T1w" for a segmenter). The score is the mean Dice over the table's pairs. The card gets the rows,
-and those of results/fidelity.json once that has judged this very model.
+T1w" for a segmenter). The score is the mean over the table's pairs of Dice, or of PSNR where not
+every target is segmented (`--results aldm`). The card gets the rows, and those of
+results/fidelity.json once that has judged this very model.
 """
 
 from __future__ import annotations
@@ -23,14 +24,29 @@ from harness import RESULTS
 
 _LIMIT = 20 * 2**20  # bytes; what a repository and a wheel can bear
 _COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
+# How brains are made and models trained, and what judges them, by the name of the results.
+_MADE = {
+    "phantom": ("--modalities T1 --spacing 2", "make models"),
+    "aldm": ("--spacing 2", "make any"),
+}
+_JUDGED = {
+    "phantom": "10 digital brains of unseen seeds, 10 axial slices each"
+    " (`python benchmarks/phantom.py`)",
+    "aldm": "{subjects} digital brains of unseen seeds, whole, inside the head"
+    " (`make any-benchmarks`)",
+}
+_LIMITS = {
+    "phantom": "2 mm in plane",
+    "aldm": "2 mm, in its modalities (of another it makes less)",
+}
 
 NOTES = """
 ## Data
 
-Digital brains of `chiasm phantom --subjects 48 --seed 1 --modalities T1 --spacing 2`, made from
+Digital brains of `chiasm phantom --subjects 48 --seed 1 {options}`, made from
 the MNI152 2009a templates that nilearn distributes (ICBM, McConnell Brain Imaging Centre; copying
 and use permitted with the copyright notice) and signal equations with published tissue
-properties. No scan of a person was used. Trained by `make models`.
+properties. No scan of a person was used. Trained by `{command}`.
 
 ## Licence
 
@@ -38,16 +54,17 @@ Apache-2.0, as the project.
 
 ## Scores
 
-On 10 digital brains of unseen seeds, 10 axial slices each (`python benchmarks/phantom.py`):
+On {judged}:
 
 {table}
-{fidelity}
-On real scans: `python benchmarks/real.py --data DIR`, table in the project's README.
-
+{fidelity}{real}
 ## Limits
 
-For research; not a medical device. Knows skull-stripped adult brains at 2 mm in plane; has seen no
+For research; not a medical device. Knows skull-stripped adult brains at {limits}; has seen no
 lesion, no tumour, no surgery, no child. What it has not seen it may change or remove.
+"""
+_REAL = """
+On real scans: `python benchmarks/real.py --data DIR`, table in the project's README.
 """
 
 
@@ -93,12 +110,28 @@ def _fidelity(name: str, method: str) -> str:
     return FIDELITY.format(slices=settings["slices"], table=_table(lines)) if lines else ""
 
 
+def notes(kind: str, results: dict, lines: list[dict], fidelity: str) -> str:
+    """What the card says besides what training wrote."""
+    options, command = _MADE[kind]
+    subjects = len({row["subject"] for row in results["rows"]})
+    real = _REAL if kind == "phantom" else ""
+    return NOTES.format(
+        options=options,
+        command=command,
+        judged=_JUDGED[kind].format(subjects=subjects),
+        table=_table(lines),
+        fidelity=fidelity,
+        real=real,
+        limits=_LIMITS[kind],
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name")
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--method", required=True)
-    parser.add_argument("--results", default="phantom")
+    parser.add_argument("--results", default="phantom", choices=_MADE)
     parser.add_argument("--translatable-from", type=float, help="as benchmarks/trust.py prints it")
     chosen = parser.parse_args()
 
@@ -111,13 +144,14 @@ def main() -> int:
         path = models.SHIPPED / chosen.name
         config = models.ModelConfig.model_validate_json((path / models.CONFIG).read_text())
         found = _fidelity(chosen.name, chosen.method)
-        text = card(config, chosen.name) + NOTES.format(table=_table(lines), fidelity=found)
+        text = card(config, chosen.name) + notes(chosen.results, results, lines, found)
         files.write_text(path / models.CARD, text, overwrite=True)
         print(f"wrote the card of {chosen.name}")
         return 0
     config = models.ModelConfig.model_validate_json((chosen.folder / models.CONFIG).read_text())
     model = models.load(chosen.folder, kind=config.kind)
-    score = sum(line["dice"]["mean"] for line in lines) / len(lines)
+    key = "dice" if all("dice" in line for line in lines) else "psnr"
+    score = sum(line[key]["mean"] for line in lines) / len(lines)
     if chosen.name in models.shipped():
         before = models.peek(chosen.name)["training"].get("score", 0.0)
         if score <= before:
@@ -130,7 +164,7 @@ def main() -> int:
     facts = config.training | {"score": round(score, 4)}
     least = chosen.translatable_from
     config = config.model_copy(update={"training": facts, "translatable_from": least})
-    text = card(config, chosen.name) + NOTES.format(table=_table(lines), fidelity="")
+    text = card(config, chosen.name) + notes(chosen.results, results, lines, "")
     models.save(models.SHIPPED / chosen.name, config, model.module, text)
     print(f"shipped {chosen.name}: {score:.4f}")
     return 0

@@ -137,18 +137,23 @@ def told(dataset, tmp_path_factory):
 
 
 def test_what_the_source_is_called_decides_what_is_made(chiasm, told, dataset, tmp_path):
-    made = {}
+    made, taken_as = {}, {}
     for name in ("T1w", "T2w", "PDw", "SWI"):
         scan = tmp_path / "in" / f"sub-0_{name}.nii.gz"
         scan.parent.mkdir(exist_ok=True)
         shutil.copy(dataset / "sub-0" / "sub-0_T1w.nii.gz", scan)
         words = ("-i", scan, "-o", tmp_path / name, "--model", told, "--to", "FLAIR")
-        assert chiasm("translate", *words).code == 0
+        report = tmp_path / f"{name}.json"
+        assert chiasm("translate", *words, "--report", report).code == 0
+        (case,) = json.loads(report.read_text())["cases"]
+        taken_as[name] = case["source_taken_as"]
         made[name] = load(tmp_path / name / "sub-0_FLAIR.nii.gz")
     assert abs(made["T1w"] - made["T2w"]).max() > 0
     # Neither is among its modalities.
     assert abs(made["T1w"] - made["SWI"]).max() > 0
     assert abs(made["PDw"] - made["SWI"]).max() == 0
+    other = "any other modality"
+    assert taken_as == {"T1w": "T1w", "T2w": "T2w", "PDw": other, "SWI": other}
 
 
 def test_resumed_stages_are_those_of_one_run(chiasm, model, dataset, tmp_path):

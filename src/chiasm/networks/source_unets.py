@@ -31,6 +31,8 @@ class SourceUNets(nn.Module):
         MONAI's name. Instances lose the intensities' level, which batches keep.
     """
 
+    tells_sources_apart = True
+
     def __init__(
         self,
         spatial_dims: int,

@@ -46,7 +46,11 @@ class ALDM(LMIDiffusion):
 
     def settings(self) -> dict[str, Any]:
         steered = self.diffusion.steering.model_dump() if self.options.steering else None
-        return super().settings() | {"to": self.model.config.target, "steering": steered}
+        own = {"to": self.model.config.target, "steering": steered}
+        if getattr(self.model.module.translator, "tells_sources_apart", False):
+            known = self.modality in self.model.config.targets
+            own["source_taken_as"] = self.modality if known else "any other modality"
+        return super().settings() | own
 
     def told(self, modality: str | None) -> ALDM:
         translator = copy(self)

@@ -351,7 +351,7 @@ class NetworkTranslator(Translator):
         return {
             **views[0].record(),
             **({"planes": by_plane} if self.options.planes else {}),
-            **self.settings(),
+            **self.told(views[0].volume.modality).settings(),
             "detail": None if self.detail is None else self.detail.model_dump(),
             "samples": self.options.samples,
             "parts": n,
