@@ -72,7 +72,8 @@ BASELINES := lmi-published any-contrast joint paired $(CYCLEGANS) stylegan
 baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
 
 # ALDM from any of four modalities to any other, and what it is compared with: plain latent diffusion
-# on the same autoencoder and for about as long by estimate, and paired regressions, one for each target.
+# on the same autoencoder, for about as long as brain-any's translator and diffusion together; and paired
+# regressions, one for each target, all four for about as long as brain-any.
 MODALITIES := T1,T2,PD,FLAIR
 PAIRED := $(foreach to,$(subst $(COMMA), ,$(MODALITIES)),paired-to-$(to))
 
@@ -83,14 +84,14 @@ $(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml $(TRAIN)
 
 $(RUNS)/brain-any-plain/model.safetensors: $(RUNS)/brain-any/model.safetensors
-	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any stages.autoencoder.iterations=0 latent.translator=null diffusion.residual=false stages.diffusion.iterations=1400 $(TRAIN)
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any stages.autoencoder.iterations=0 latent.translator=null diffusion.residual=false stages.diffusion.iterations=1170 $(TRAIN)
 
 # It has never seen PD: what --steering and random contrast make of a new modality.
 $(RUNS)/any-without-PD/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities T1,T2,FLAIR --config $(RECIPES)/brain-any.yaml $(TRAIN)
 
 $(RUNS)/paired-to-%/model.safetensors: $(PAIRS)/participants.tsv
-	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method paired --target $* --sources $(subst $(SPACE),$(COMMA),$(filter-out $*,$(subst $(COMMA), ,$(MODALITIES)))) --config $(RECIPES)/brain-t1-paired.yaml $(TRAIN)
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method paired --target $* --sources $(subst $(SPACE),$(COMMA),$(filter-out $*,$(subst $(COMMA), ,$(MODALITIES)))) --config $(RECIPES)/brain-t1-paired.yaml iterations=1930 $(TRAIN)
 
 WHOLE := data/unseen-whole
 
@@ -98,7 +99,7 @@ $(WHOLE)/participants.tsv: | install
 	$(BIN)/chiasm phantom -o $(WHOLE) --subjects 6 --seed 90000 --spacing 2
 
 any-benchmarks: any any-baselines $(WHOLE)/participants.tsv
-	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --model aldm=$(RUNS)/brain-any --model "plain latent diffusion=$(RUNS)/brain-any-plain" --model "estimate alone=$(RUNS)/brain-any@estimate=true" --model "paired=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))" --model regression=brain-t1
+	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 4 --model aldm=$(RUNS)/brain-any --model "plain latent diffusion=$(RUNS)/brain-any-plain" --model "estimate alone=$(RUNS)/brain-any@estimate=true" --model "paired=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))" --model "paired with detail=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))@detail=true" --model regression=brain-t1
 	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 3 --pairs "PD>T1,PD>T2" --save aldm_unseen --model "random contrast=$(RUNS)/any-without-PD" --model "steered in 3D=$(RUNS)/any-without-PD@steering=0.3" --model "steered by slices=$(RUNS)/any-without-PD@steering=0.3@slices=true" --model lmi-diffusion=brain-t1-lmi --model regression=brain-t1
 	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 2 --save aldm_steps $(foreach steps,1 2 4 8 20 200,--model "$(steps) steps=$(RUNS)/brain-any@steps=$(steps)")
 	$(BIN)/python benchmarks/aldm_losses.py --data $(PAIRS) --unseen $(WHOLE)

@@ -37,7 +37,7 @@ from harness import RESULTS, save, show
 # Iterations of the autoencoder, whose boxes are small, for one of MS-SPADE.
 BOXES = 3
 ROWS = ("none", *LatentLosses.model_fields)
-COLUMNS = ("psnr", "ssim", "sharpness", "codes", "train_seconds")
+COLUMNS = ("psnr", "ssim", "sharpness", "slice_jump", "codes", "train_seconds")
 
 
 class ThereAndBack(ALDM):

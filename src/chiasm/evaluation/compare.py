@@ -18,7 +18,13 @@ from chiasm.errors import CaseError, UsageError, explain
 from chiasm.evaluation.cases import Case, Reader, Session, find_sessions
 from chiasm.evaluation.journal import SETTINGS, Journal
 from chiasm.evaluation.judge import Judged, Row, judge, judge_real, real_name
-from chiasm.evaluation.methods import FLOOR, Method, fingerprint, load_methods
+from chiasm.evaluation.methods import (
+    FLOOR,
+    Method,
+    fingerprint,
+    load_methods,
+    looks_at_neighbours,
+)
 from chiasm.evaluation.summary import summarise
 from chiasm.files import check_output
 from chiasm.head import looks_unstripped
@@ -102,7 +108,8 @@ def compare(
         legal = f"{goal}, or a --segmenter of {named}"
         problem = f"is not what --segmenter {judge_of.model.name} knows"
         raise UsageError(explain("--target", named, problem, legal))
-    chosen = load_methods(methods, judge_of, seed=seed, batch=batch, device=device)
+    apart = slices is not None
+    chosen = load_methods(methods, judge_of, seed=seed, batch=batch, device=device, apart=apart)
     if slices is not None:
         _check_context([judge_of, *(part for method in chosen for part in method.parts)])
     wanted = None if sources is None else [modality_name(one, "--sources") for one in sources]
@@ -159,8 +166,8 @@ def compare(
 def _check_context(models: Sequence[Translator | Segmenter]) -> None:
     """Slices that are taken out have no neighbours: models that look at them cannot be run."""
     for one in models:
-        kind = one.model.config.context.kind
-        if kind != "2d":
+        if looks_at_neighbours(one):
+            kind = one.model.config.context.kind
             problem = f"takes the neighbours away that model {one.model.name} ({kind}) looks at"
             raise UsageError(explain("--slices", "", problem, "all slices, or 2d models"))
 

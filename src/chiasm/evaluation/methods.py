@@ -80,6 +80,11 @@ class Method:
         return {"class": type(self.model).__name__, "model": fingerprint(model), **options}
 
 
+def looks_at_neighbours(part: Translator | Segmenter) -> bool:
+    """Whether it sees more of a volume than one slice at a time."""
+    return part.model.config.context.kind != "2d"
+
+
 def fingerprint(model: models.Model) -> str:
     """A model's name, and the start of a hash of its config and weights."""
     digest = hashlib.sha256()
@@ -96,6 +101,7 @@ def load_methods(
     seed: int = 0,
     batch: int = 8,
     device: str = "auto",
+    apart: bool = False,
 ) -> list[Method]:
     """The methods that specifications name; the floor, ``none``, is always among them.
 
@@ -113,6 +119,9 @@ def load_methods(
         What translations are judged by: its modality is the target.
     seed, batch, device
         Of all, as in `chiasm.translators.RunOptions`.
+    apart : bool
+        Slices will be translated without their neighbours: where nothing is specified, no method
+        is taken that looks at those.
 
     Raises
     ------
@@ -129,6 +138,8 @@ def load_methods(
     own = [_parsed(one)[1] for one in wanted]
     spare = next((folder for folder in own if folder and not _is_segmenter(folder)), None)
     found = [_load(one, segmenter, suited, spare, common) for one in wanted]
+    if apart and not specifications:
+        found = [method for method in found if not any(map(looks_at_neighbours, method.parts))]
     names = [method.name for method in found]
     if repeated := [name for name in names if names.count(name) > 1]:
         legal = "another name for each"

@@ -40,11 +40,11 @@ class _Exact3d(_Exact, nn.Conv3d):
     pass
 
 
-class _ExactTransposed2d(_Exact, nn.ConvTranspose2d):
+class _ExactTransposed2d(_Exact, nn.ConvTranspose2d):  # type: ignore[misc]
     pass
 
 
-class _ExactTransposed3d(_Exact, nn.ConvTranspose3d):
+class _ExactTransposed3d(_Exact, nn.ConvTranspose3d):  # type: ignore[misc]
     pass
 
 

@@ -35,22 +35,20 @@ class _LatentObjective(Objective):
         if self.trained == "translator" or self.module.translator is None:
             self.module.codec.measure(batch.image, batch.mask)
 
-    def survey(self, samples: Samples) -> None:
+    def survey(self, samples: Samples, device: torch.device) -> None:
         """Latents of all training images are computed once, if that is less than at every step."""
         assert isinstance(samples, AnyToAnySamples)  # with_source says so
         chosen = self.settings.augmentation
         samples.forget_latents()
         if chosen.rotation or chosen.scale:  # every step sees other voxels
             return
-        whole = samples.images[0].numel()
-        seen = prod(chosen.crop) if chosen.crop else whole
-        each = 1 + self.module.modalities * self.settings.all_targets
-        if self.settings.iterations * self.settings.batch * each * seen > (
-            2 * samples.every[:, :, 0].numel()
-        ):
+        once = 2 * samples.every[:, :, 0].numel()  # voxels; as they are, and mirrored
+        seen = prod(chosen.crop) if chosen.crop else samples.images[0].numel()
+        images = self.module.modalities if self.settings.all_targets else 2
+        if self.settings.iterations * self.settings.batch * images * seen > once:
             self.freeze()
-            device, encode = self.module.signal.device, self.module.codec.encode
-            samples.encode(lambda image: encode(image.to(device)))
+            codec = self.module.codec.to(device)
+            samples.encode(lambda image: codec.encode(image.to(device)))
 
     def freeze(self) -> None:
         """Training mode would move the codes and the statistics of what is frozen."""

@@ -252,7 +252,7 @@ def _run(
 
     size = max(settings.batch, kind.first_samples)
     objective.begin(samples.batch(size, (settings.seed, 0), None))
-    objective.survey(samples)
+    objective.survey(samples, device)
     training = objective.runner(objective)
     small_convolutions_in_float32(training)
     if settings.checkpointing and not checkpoint_blocks(training):

@@ -72,11 +72,12 @@ class AnyToAnySamples(Samples):
         with progress("encode", len(middle)) as advance, torch.no_grad():
             for one in middle:
                 images = one[:, None]
-                kept[0].append(torch.cat([encoder(x).half() for x in images.split(1)]))
-                turned = torch.cat([encoder(x).half() for x in images.flip(2).split(1)])
-                kept[1].append(turned.flip(2))
+                # One by one: of volumes, all at once would take too much memory.
+                kept[0].append(torch.cat([encoder(x).half().cpu() for x in images.split(1)]))
+                turned = [encoder(x).half().cpu() for x in images.flip(2).split(1)]
+                kept[1].append(torch.cat(turned).flip(2))
                 advance(1)
-        self.latents, self.mirrored = (torch.stack(each).cpu() for each in kept)
+        self.latents, self.mirrored = (torch.stack(each) for each in kept)
 
     def forget_latents(self) -> None:
         """Batches hold images alone again."""

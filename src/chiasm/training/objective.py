@@ -56,7 +56,7 @@ class Objective(ABC):
     def begin(self, batch: Batch) -> None:  # noqa: B027
         """Called once before the first iteration, with training images as they are read."""
 
-    def survey(self, samples: Samples) -> None:  # noqa: B027
+    def survey(self, samples: Samples, device: torch.device) -> None:  # noqa: B027
         """Called after `begin` with all training samples, for what is computed of them once."""
 
     @abstractmethod
