@@ -1,6 +1,6 @@
 """Put a trained model among the shipped ones, if it scores better than the one that is there.
 
-    python benchmarks/ship.py NAME FOLDER --method METHOD [--results phantom]
+    python benchmarks/ship.py NAME FOLDER --method METHOD [--results aldm]
     python benchmarks/ship.py NAME --method METHOD        # write its card anew
 
 FOLDER is what `chiasm train` wrote; METHOD is its row in benchmarks/results/<results>.json ("real
@@ -37,7 +37,7 @@ _JUDGED = {
 }
 _LIMITS = {
     "phantom": "2 mm in plane",
-    "aldm": "2 mm, in its modalities (of another it makes less)",
+    "aldm": "2 mm, and its own modalities (others it translates worse)",
 }
 
 NOTES = """
@@ -153,15 +153,16 @@ def main() -> int:
     key = "dice" if all("dice" in line for line in lines) else "psnr"
     score = sum(line[key]["mean"] for line in lines) / len(lines)
     if chosen.name in models.shipped():
-        before = models.peek(chosen.name)["training"].get("score", 0.0)
-        if score <= before:
-            print(f"ship: {chosen.name} stays: {score:.4f} is no better than {before:.4f}")
+        trained = models.peek(chosen.name)["training"]
+        before = trained.get("score", 0.0)
+        if score <= before and trained.get("score_is", "dice") == key:
+            print(f"ship: {chosen.name} stays: {key} {score:.4f} is no better than {before:.4f}")
             return 1
     weights = chosen.folder / models.WEIGHTS
     if weights.stat().st_size > _LIMIT:
         print(f"ship: {weights} is larger than {_LIMIT >> 20} MiB", file=sys.stderr)
         return 2
-    facts = config.training | {"score": round(score, 4)}
+    facts = config.training | {"score": round(score, 4), "score_is": key}
     least = chosen.translatable_from
     config = config.model_copy(update={"training": facts, "translatable_from": least})
     text = card(config, chosen.name) + notes(chosen.results, results, lines, "")

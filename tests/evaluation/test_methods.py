@@ -6,7 +6,7 @@ import pytest
 
 from chiasm import api, models
 from chiasm.errors import UsageError
-from chiasm.evaluation.methods import fingerprint, load_methods
+from chiasm.evaluation.methods import fingerprint, load_methods, looks_at_neighbours
 from chiasm.segmenters import Segmenter
 
 
@@ -20,6 +20,20 @@ def test_all_that_are_shipped(segmenter):
     assert {"none", "histogram", "regression"} <= set(found)
     for method in found.values():
         assert method.model.model.config.target == "T1w"
+
+
+def test_slices_apart_leave_out_what_looks_at_whole_volumes(segmenter, caplog):
+    whole, slices = (
+        {one.name: one.parts for one in load_methods([], segmenter, apart=apart)}
+        for apart in (False, True)
+    )
+    volumes = {name for name, parts in whole.items() if any(map(looks_at_neighbours, parts))}
+    assert volumes
+    assert set(slices) == set(whole) - volumes
+    assert all(f"left out {name}," in caplog.text for name in volumes)
+    # What is named is not left out in silence: compare refuses it.
+    named = load_methods([*volumes], segmenter, apart=True)
+    assert volumes < {one.name for one in named}
 
 
 def test_the_floor_is_always_there(segmenter):

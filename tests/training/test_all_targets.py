@@ -25,10 +25,10 @@ NETWORK = {
 }
 
 
-def objective(**changed):
+def objective(*, cycle=0.0, **changed):
     settings = training_settings("aldm", "T1w", None, (), ("T2w", "FLAIR")).of_stage("translator")
-    none = settings.losses.model_copy(update={"cycle": 0.0})
-    settings = settings.model_copy(update={"losses": none, "any_contrast": 0.0} | changed)
+    losses = settings.losses.model_copy(update={"cycle": cycle})
+    settings = settings.model_copy(update={"losses": losses, "any_contrast": 0.0} | changed)
     torch.manual_seed(0)
     module = LatentDenoiser(
         NetworkSettings(name="diffusion-unet", arguments=NETWORK),
@@ -86,11 +86,11 @@ def test_a_cycle_is_refused():
         training_settings("aldm", "T1w", None, ("all_targets=true",), ("T2w",))
 
 
-@pytest.mark.parametrize("all_targets", [True, False])
+@pytest.mark.parametrize(("all_targets", "cycle"), [(True, 0.0), (False, 0.0), (False, 0.5)])
 @pytest.mark.parametrize("stage", ["translator", "diffusion"])
-def test_latents_that_are_there_are_not_computed_again(stage, all_targets, monkeypatch):
+def test_latents_that_are_there_are_not_computed_again(stage, all_targets, cycle, monkeypatch):
     """The same loss, and nothing encoded but what is under random contrast."""
-    chosen, one = objective(all_targets=all_targets, any_contrast=0.5), batch(0, 1)
+    chosen, one = objective(all_targets=all_targets, any_contrast=0.5, cycle=cycle), batch(0, 1)
     if stage == "diffusion":
         chosen = ALDMObjective(chosen.settings, chosen.module)
     codec, encoded = chosen.module.codec, []

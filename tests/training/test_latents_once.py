@@ -47,22 +47,32 @@ def test_they_are_of_the_images_beside_them(samples, crop, flip):
     settings = training_settings(
         "aldm", "T1w", None, (f"augmentation={json.dumps(chosen)}",), ("T2w",)
     )
-    samples.encode(encoder)
+    samples.encode(encoder, "blocks")
     seen = set()
     for step in range(6):
         batch = samples.batch(2, (0, step), settings.augmentation)
         of_images = encoder(batch.every.flatten(0, 1)[:, None])
-        torch.testing.assert_close(batch.latents.flatten(0, 1), of_images, atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            batch.latents.flatten(0, 1).float(), of_images, atol=1e-3, rtol=0
+        )
         assert of_images[:, 1].abs().max() > 0.1
         seen.add(tuple(batch.image.shape[2:]))
     assert seen == {tuple(crop or samples.images.shape[2:])}
 
 
 def test_a_turned_batch_has_none(samples):
-    samples.encode(encoder)
+    samples.encode(encoder, "blocks")
     settings = training_settings("aldm", "T1w", None, ("augmentation.rotation=5",), ("T2w",))
     batch = samples.batch(2, (0, 0), settings.augmentation)
     assert batch.latents is None
     assert batch.mirrored is None
     samples.forget_latents()
     assert samples.batch(2, (0, 0), None).latents is None
+
+
+def test_they_are_not_computed_again_by_the_same_encoder(samples):
+    samples.forget_latents()
+    seen = []
+    for name in ("one", "one", "other"):
+        samples.encode(lambda image: seen.append(len(image)) or encoder(image), name)
+    assert len(seen) == 2 * 2 * samples.every[:, :, 0, 0, 0, 0].numel()

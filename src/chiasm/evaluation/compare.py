@@ -69,7 +69,8 @@ def compare(
         A folder; gets ``table.csv``, ``rows.csv``, ``compare.json``, ``pictures.png`` and
         ``report.html``.
     methods : sequence of str
-        See `chiasm.evaluation.methods.load_methods`; by default all that are shipped. A model that
+        See `chiasm.evaluation.methods.load_methods`; by default all that are shipped, less those
+        that look at a slice's neighbours where ``slices`` takes them away. A model that
         learned some sources alone has rows of these.
     target : str, optional
         The segmenter's, which is the default.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from chiasm.registry import TRANSLATORS
 from chiasm.segmenters import Segmenter
 from chiasm.translators import Translator
 
+_log = logging.getLogger("chiasm")
 FLOOR = "none"
 _GRAMMAR = "METHOD, NAME=FOLDER or NAME=FOLDER:METHOD, each with @option=value after it"
 _TRANSLATOR = "model"  # the option that names the translator of a segmenter of two images
@@ -139,7 +141,10 @@ def load_methods(
     spare = next((folder for folder in own if folder and not _is_segmenter(folder)), None)
     found = [_load(one, segmenter, suited, spare, common) for one in wanted]
     if apart and not specifications:
-        found = [method for method in found if not any(map(looks_at_neighbours, method.parts))]
+        whole = [one for one in found if any(map(looks_at_neighbours, one.parts))]
+        for one in whole:
+            _log.warning("chiasm: left out %s, which looks at a slice's neighbours", one.name)
+        found = [one for one in found if one not in whole]
     names = [method.name for method in found]
     if repeated := [name for name in names if names.count(name) > 1]:
         legal = "another name for each"

@@ -1,21 +1,24 @@
-"""Convolutions of few voxels in float32, whose gradients bf16 gets wrong on some CPUs.
+"""Convolution layers of few voxels in float32, whose gradients bf16 gets wrong on some CPUs.
 
-On CPUs with AVX512-BF16 and no AMX (seen: AMD EPYC, torch 2.13) oneDNN takes part of the gradient
-from memory that nothing wrote, where the output has two voxels along its axes: NaN now and then,
-numbers of no meaning else.
+On CPUs with AVX512-BF16 and no AMX (seen: AMD EPYC, torch 2.13) oneDNN takes part of the weights'
+gradient from memory that nothing wrote: NaN now and then, numbers of no meaning else. Of kernels up
+to 4 on 1 to 8 voxels along each axis it was where two voxels, or with a stride one, came out of up
+to three.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-# Voxels along the shortest axis of the input up to which it was seen, for kernels up to 4.
+# Voxels along the input's shortest axis.
 _FEW = 3
 
 
 def small_convolutions_in_float32(module: nn.Module) -> None:
-    """Make all convolutions of a module so; its weights stay what they are, and where."""
+    """Make all convolution layers of a module so; its weights stay what they are, and where."""
     for part in module.modules():
         if type(part) in _EXACT:
             part.__class__ = _EXACT[type(part)]
@@ -24,12 +27,11 @@ def small_convolutions_in_float32(module: nn.Module) -> None:
 class _Exact:
     """Over a convolution: without autocast on the CPU, if its input is small."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        plain: type[nn.Module] = type(self).__bases__[1]
+    def forward(self, x: Tensor, *more: Any) -> Tensor:
         if x.device.type != "cpu" or min(x.shape[2:]) > _FEW:
-            return plain.forward(self, x)  # type: ignore[no-any-return]
+            return super().forward(x, *more)  # type: ignore[misc,no-any-return]
         with torch.autocast("cpu", enabled=False):
-            return plain.forward(self, x.float())  # type: ignore[no-any-return]
+            return super().forward(x.float(), *more)  # type: ignore[misc,no-any-return]
 
 
 class _Exact2d(_Exact, nn.Conv2d):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from chiasm.diffusion.latent import LatentSettings
 from chiasm.training.aldm_autoencoder import AutoencoderObjective
@@ -14,6 +16,14 @@ from chiasm.training.data import Batch, Samples
 from chiasm.training.modalities import AnyToAnySamples
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
+
+
+def fingerprint(module: Module) -> str:
+    """Of a network's weights: equal ones have one."""
+    digest = sha256()
+    for name, weight in module.state_dict().items():
+        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class _LatentObjective(Objective):
@@ -39,16 +49,19 @@ class _LatentObjective(Objective):
         """Latents of all training images are computed once, if that is less than at every step."""
         assert isinstance(samples, AnyToAnySamples)  # with_source says so
         chosen = self.settings.augmentation
-        samples.forget_latents()
-        if chosen.rotation or chosen.scale:  # every step sees other voxels
-            return
+        self.freeze()
+        codec = self.module.codec.to(device)
+        name = fingerprint(codec)
         once = 2 * samples.every[:, :, 0].numel()  # voxels; as they are, and mirrored
         seen = prod(chosen.crop) if chosen.crop else samples.images[0].numel()
         images = self.module.modalities if self.settings.all_targets else 2
-        if self.settings.iterations * self.settings.batch * images * seen > once:
-            self.freeze()
-            codec = self.module.codec.to(device)
-            samples.encode(lambda image: codec.encode(image.to(device)))
+        less = self.settings.iterations * self.settings.batch * images * seen > once
+        if chosen.rotation or chosen.scale:  # every step sees other voxels
+            samples.forget_latents()
+        elif less or samples.encoded_by == name:
+            samples.encode(lambda image: codec.encode(image.to(device)), name)
+        else:
+            samples.forget_latents()
 
     def freeze(self) -> None:
         """Training mode would move the codes and the statistics of what is frozen."""
@@ -60,7 +73,8 @@ class _LatentObjective(Objective):
         """Latents of the sources and of the targets, without a gradient; whence each source is.
 
         A share of the sources is the target under a random contrast: of none of the modalities, as
-        one that was never seen.
+        one that was never seen. Those are encoded as the batch shows them, so in a box the edge
+        has no neighbours.
         """
         self.freeze()
         assert batch.source is not None  # with_source says so
@@ -68,17 +82,20 @@ class _LatentObjective(Objective):
         assert batch.modality is not None
         image, randomised = self.some_randomised(batch, generator, batch.source)
         origin = batch.source_modality.masked_fill(randomised, self.module.modalities)
-        encode = self.module.codec.encode
-        with torch.no_grad():
-            if batch.latents is None:
-                return encode(image), encode(batch.image), origin.tolist()
-            each = torch.arange(len(image), device=image.device)
-            source, target = (
-                batch.latents[each, one] for one in (batch.source_modality, batch.modality)
-            )
-            if randomised.any():
-                source[randomised] = encode(image[randomised])
+        target = self.latent(batch, batch.modality, batch.image)
+        source = self.latent(batch, batch.source_modality, image)
+        if batch.latents is not None and randomised.any():
+            with torch.no_grad():
+                source[randomised] = self.module.codec.encode(image[randomised])
         return source, target, origin.tolist()
+
+    def latent(self, batch: Batch, modality: Tensor, image: Tensor) -> Tensor:
+        """Of each sample's image of one modality, without a gradient: computed once, or now."""
+        if batch.latents is None:
+            with torch.no_grad():
+                return self.module.codec.encode(image)
+        each = torch.arange(len(modality), device=modality.device)
+        return batch.latents[each, modality].float()
 
 
 class LatentTranslatorObjective(_LatentObjective):
@@ -103,9 +120,10 @@ class LatentTranslatorObjective(_LatentObjective):
         module, cycle = self.module, self.settings.losses.cycle
         if cycle:
             assert batch.modality is not None
+            assert batch.source_modality is not None
+            assert batch.source is not None
             back = module.translator(made, batch.source_modality, batch.modality.tolist())
-            with torch.no_grad():
-                real = module.codec.encode(batch.source)
+            real = self.latent(batch, batch.source_modality, batch.source)
             loss = loss + cycle * (back - real).abs().mean()
         return loss
 
@@ -118,10 +136,11 @@ class LatentTranslatorObjective(_LatentObjective):
         one, wanted = int(batch.source_modality[0]), torch.arange(count)
         randomised = bool(torch.rand((), generator=generator) < self.settings.any_contrast)
         with torch.no_grad():
-            latents = batch.latents
-            if latents is None:
+            if batch.latents is None:
                 latents = module.codec.encode(batch.every.flatten(0, 1)[:, None])
                 latents = latents.unflatten(0, (size, count))
+            else:
+                latents = batch.latents.float()
             if randomised:
                 origin, source = count, module.codec.encode(self.randomised(batch, generator).image)
             else:

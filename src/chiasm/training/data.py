@@ -117,8 +117,9 @@ class Batch:
     read one: paired, it lies voxel on voxel with the image; unpaired, its size may differ.
     ``modality`` and ``source_modality`` (B,) say which of several they are, by index; ``every``
     (B, modalities, \\*spatial) holds the middle image of them all, ``latents``
-    (B, modalities, channels, \\*spatial / factor) what an encoder made of these, if it did, and
-    ``mirrored`` what it made of them mirrored, laid back onto the same voxels.
+    (B, modalities, channels, \\*spatial / factor) the same part of what an encoder made of their
+    whole images, if it did, and ``mirrored`` of what it made of them mirrored, laid back onto the
+    same voxels; both in half precision.
     """
 
     image: Tensor
@@ -300,10 +301,10 @@ def _cropped(batch: Batch, rng: np.random.Generator, size: Sequence[int]) -> Bat
         places = ((one, [slice(a // shrink, b // shrink) for a, b in box]) for one, box in each)
         return torch.stack([one[(..., *place)] for one, place in places])
 
-    batch = _each(batch, cut)
-    if batch.latents is None or batch.mirrored is None:
-        return batch
-    return replace(batch, latents=cut(batch.latents, step), mirrored=cut(batch.mirrored, step))
+    latents, mirrored = (
+        None if one is None else cut(one, step) for one in (batch.latents, batch.mirrored)
+    )
+    return replace(_each(batch, cut), latents=latents, mirrored=mirrored)
 
 
 def _flipped(batch: Batch, rng: np.random.Generator, share: float) -> Batch:

@@ -53,9 +53,9 @@ _VALIDATION_BATCHES = 4
 class _Progress(Callback):
     """Shows finished iterations; seconds and memory at the peak of all parts of a resumed run."""
 
-    def __init__(self, advance: Advance, device: str) -> None:
+    def __init__(self, advance: Advance, device: str, start: float) -> None:
         self.advance, self.device = advance, device
-        self.start = time.monotonic()
+        self.start = start
         self.earlier = 0.0  # MiB
         forget_peak(device)
 
@@ -234,6 +234,7 @@ def _run(
     """
     checkpoint = output / _CHECKPOINT if resume else None
     state = _resumable(checkpoint, settings) if checkpoint else None
+    before = 0 if state is None else int(state["global_step"])
     subjects = gathering.subjects(settings, kind)
 
     seed_everything(settings.seed, verbose=False)
@@ -252,9 +253,13 @@ def _run(
 
     size = max(settings.batch, kind.first_samples)
     objective.begin(samples.batch(size, (settings.seed, 0), None))
-    objective.survey(samples, device)
     training = objective.runner(objective)
     small_convolutions_in_float32(training)
+    if state is not None:  # what is surveyed with is what goes on
+        training.load_state_dict(state["state_dict"])
+    start = time.monotonic()
+    if before < settings.iterations:
+        objective.survey(samples, device)
     if settings.checkpointing and not checkpoint_blocks(training):
         problem = f"would change nothing: {settings.method} has no network that can do it"
         raise UsageError(explain("checkpointing", True, problem, "false"))
@@ -264,10 +269,9 @@ def _run(
     files.write_text(output / _SETTINGS, written, overwrite=True)
     if checkpoint is None:  # that of another run must not be resumed as if it were this one's
         (output / _CHECKPOINT).unlink(missing_ok=True)
-    before = 0 if state is None else int(state["global_step"])
     title = f"train {settings.method} {stage}".rstrip()
     with progress(title, settings.iterations, before) as advance:
-        shown = _Progress(advance, str(device))
+        shown = _Progress(advance, str(device), start)
         trainer = _trainer(settings, output, device, shown)
         batches = Batches(samples, settings, start=lambda: trainer.global_step)
         held: Any = [
@@ -285,7 +289,6 @@ def _run(
                     weights_only=True,
                 )
             else:  # all was done but the writing of the model
-                training.load_state_dict(state["state_dict"])
                 shown.load_state_dict(state["callbacks"][shown.state_key])
         except SystemExit:  # what Lightning makes of Ctrl-C, which it also silences
             signal.signal(signal.SIGINT, signal.default_int_handler)

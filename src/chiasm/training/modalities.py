@@ -19,9 +19,10 @@ class AnyToAnySamples(Samples):
     Modalities are counted in the order of the settings: the target first, then the sources.
     """
 
-    # (N, modalities, channels, *spatial / factor), see `encode`.
+    # (N, modalities, channels, *spatial / factor), see `encode`, and what made them.
     latents: Tensor | None = None
     mirrored: Tensor | None = None
+    encoded_by: str = ""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -54,12 +55,14 @@ class AnyToAnySamples(Samples):
             modality=target,
             source_modality=source,
             every=self.every[which, :, self.every.shape[2] // 2],
-            latents=None if self.latents is None else self.latents[which].float(),
-            mirrored=None if self.mirrored is None else self.mirrored[which].float(),
+            latents=None if self.latents is None else self.latents[which],
+            mirrored=None if self.mirrored is None else self.mirrored[which],
         )
 
-    def encode(self, encoder: Callable[[Tensor], Tensor]) -> None:
+    def encode(self, encoder: Callable[[Tensor], Tensor], name: str) -> None:
         """Give all batches from now on the latents of their images; they are computed once.
+
+        Nothing is done again by an encoder of the same ``name``.
 
         Parameters
         ----------
@@ -67,18 +70,27 @@ class AnyToAnySamples(Samples):
             (B, 1, \\*spatial) in [0, 1] → (B, channels, \\*spatial / factor), of about unit
             range: latents are kept in half precision.
         """
+        if self.latents is not None and self.encoded_by == name:
+            return
+        self.forget_latents()
         middle = self.every[:, :, self.every.shape[2] // 2]
-        kept: tuple[list[Tensor], list[Tensor]] = ([], [])
+        # One by one: of volumes, all at once would take too much memory.
+        together = 1 if middle.ndim > 4 else len(middle[0])
+
+        def latents(images: Tensor) -> Tensor:
+            return torch.cat([encoder(x).half().cpu() for x in images.split(together)])
+
         with progress("encode", len(middle)) as advance, torch.no_grad():
-            for one in middle:
-                images = one[:, None]
-                # One by one: of volumes, all at once would take too much memory.
-                kept[0].append(torch.cat([encoder(x).half().cpu() for x in images.split(1)]))
-                turned = [encoder(x).half().cpu() for x in images.flip(2).split(1)]
-                kept[1].append(torch.cat(turned).flip(2))
+            for index, one in enumerate(middle):
+                made = latents(one[:, None]), latents(one[:, None].flip(2)).flip(2)
+                if self.latents is None or self.mirrored is None:
+                    shape = (len(middle), *made[0].shape)
+                    self.latents, self.mirrored = (made[0].new_empty(shape) for _ in range(2))
+                self.latents[index], self.mirrored[index] = made
                 advance(1)
-        self.latents, self.mirrored = (torch.stack(each) for each in kept)
+        self.encoded_by = name
 
     def forget_latents(self) -> None:
         """Batches hold images alone again."""
         self.latents = self.mirrored = None
+        self.encoded_by = ""
