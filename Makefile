@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PHANTOMS := data/phantoms
 
-.PHONY: install demo test lint models baselines any any-baselines any-benchmarks benchmarks gpu clean
+.PHONY: install demo test lint models baselines any any-baselines any-benchmarks any-real benchmarks gpu clean
 
 install: $(VENV)/.installed
 
@@ -104,6 +104,17 @@ any-benchmarks: any any-baselines $(WHOLE)/participants.tsv
 	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 2 --save aldm_steps $(foreach steps,1 2 4 8 20 200,--model "$(steps) steps=$(RUNS)/brain-any@steps=$(steps)")
 	$(BIN)/python benchmarks/aldm_losses.py --data $(PAIRS) --unseen $(WHOLE)
 	$(BIN)/python benchmarks/aldm_cost.py
+
+# The same on real brains, with tumours and with MS: `make any-real DATA=DIR`. DIR holds brats2018, brats_gli and
+# open_ms; five subjects train, one validates, the others test.
+BRATS := T1,T2,T1ce,FLAIR
+TRAINED := subject01,subject02,subject03,subject04,subject05
+
+$(RUNS)/any-brats/model.safetensors: $(RUNS)/brain-any/model.safetensors
+	$(BIN)/chiasm train -i $(DATA)/brats2018 -o $(@D) --method aldm --modalities $(BRATS) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any "train_subjects=[$(TRAINED)]" "validation_subjects=[subject06]" stages.autoencoder.iterations=300 stages.translator.iterations=1200 stages.diffusion.iterations=60 $(TRAIN)
+
+any-real: $(RUNS)/any-brats/model.safetensors
+	$(BIN)/python benchmarks/aldm.py --data $(DATA)/brats2018 --data $(DATA)/brats_gli --data $(DATA)/open_ms/mni_1mm --only subject07,subject08,brats_gli,patient07 --modalities $(BRATS) --save aldm_real --model aldm=$(RUNS)/any-brats --model "brain-any, digital brains alone=brain-any" --model regression=brain-t1
 
 benchmarks: baselines $(PHANTOMS)/participants.tsv $(UNSEEN)/participants.tsv
 	$(BIN)/python benchmarks/phantom.py --model "lmi-diffusion published=$(RUNS)/brain-t1-lmi-published"
