@@ -37,6 +37,6 @@ def test_shipped_models_are_small_whole_and_have_cards():
         folder = models.SHIPPED / name
         assert (folder / models.WEIGHTS).stat().st_size <= 20 * 2**20
         card = (folder / models.CARD).read_text()
-        for part in ("## Data", "## Licence", "## Scores", "## Limits", "| target | T1w |"):
+        for part in ("## Data", "## Licence", "## Scores", "## Limits", "| target | T1w"):
             assert part in card
         assert models.load(name, kind=models.peek(name)["kind"]).module is not None
