@@ -18,7 +18,7 @@ from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
 
 
-def fingerprint(module: Module) -> str:
+def weights_digest(module: Module) -> str:
     """Of a network's weights: equal ones have one."""
     digest = sha256()
     for name, weight in module.state_dict().items():
@@ -51,7 +51,7 @@ class _LatentObjective(Objective):
         chosen = self.settings.augmentation
         self.freeze()
         codec = self.module.codec.to(device)
-        name = fingerprint(codec)
+        name = weights_digest(codec)
         once = 2 * samples.every[:, :, 0].numel()  # voxels; as they are, and mirrored
         seen = prod(chosen.crop) if chosen.crop else samples.images[0].numel()
         images = self.module.modalities if self.settings.all_targets else 2
