@@ -37,7 +37,7 @@ _JUDGED = {
 }
 _LIMITS = {
     "phantom": "2 mm in plane",
-    "aldm": "2 mm, in its modalities",
+    "aldm": "2 mm",
 }
 
 NOTES = """

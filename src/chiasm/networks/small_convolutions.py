@@ -1,9 +1,8 @@
 """Convolution layers of few voxels in float32, whose gradients bf16 gets wrong on some CPUs.
 
-On CPUs with AVX512-BF16 and no AMX (seen: AMD EPYC, torch 2.13) oneDNN takes part of the weights'
-gradient from memory that nothing wrote: NaN now and then, numbers of no meaning else. Of kernels up
-to 4 on 1 to 8 voxels along each axis it was where two voxels, or with a stride one, came out of up
-to three.
+Seen on an AMD EPYC (AVX512-BF16, torch 2.13): part of the weights' gradient comes from memory that
+nothing wrote, NaN now and then and numbers of no meaning else. Of kernels up to 4 on 1 to 8 voxels
+along each axis, inputs of 3 voxels and fewer were affected, larger ones were not.
 """
 
 from __future__ import annotations
