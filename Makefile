@@ -110,8 +110,8 @@ any-benchmarks: any any-baselines $(WHOLE)/participants.tsv
 BRATS := T1,T2,T1ce,FLAIR
 TRAINED := subject01,subject02,subject03,subject04,subject05
 
-$(RUNS)/any-brats/model.safetensors: $(RUNS)/brain-any/model.safetensors
-	$(BIN)/chiasm train -i $(DATA)/brats2018 -o $(@D) --method aldm --modalities $(BRATS) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any "train_subjects=[$(TRAINED)]" "validation_subjects=[subject06]" stages.autoencoder.iterations=300 stages.translator.iterations=1200 stages.diffusion.iterations=60 $(TRAIN)
+$(RUNS)/any-brats/model.safetensors: | install
+	$(BIN)/chiasm train -i $(DATA)/brats2018 -o $(@D) --method aldm --modalities $(BRATS) --config $(RECIPES)/brain-any.yaml pretrained=brain-any "train_subjects=[$(TRAINED)]" "validation_subjects=[subject06]" stages.autoencoder.iterations=300 stages.translator.iterations=1200 stages.diffusion.iterations=60 $(TRAIN)
 
 any-real: $(RUNS)/any-brats/model.safetensors
 	$(BIN)/python benchmarks/aldm.py --data $(DATA)/brats2018 --data $(DATA)/brats_gli --data $(DATA)/open_ms/mni_1mm --only subject07,subject08,brats_gli,patient07 --modalities $(BRATS) --save aldm_real --model aldm=$(RUNS)/any-brats --model "brain-any, digital brains alone=brain-any" --model regression=brain-t1

@@ -12,7 +12,8 @@ holds subjects with all modalities on one grid. Both images are laid on [0, 1] b
 percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole image,
 where the background counts. Each method's means are over the pairs it has. Where there is a label
 map (``_dseg``) and the target is the segmenter's, Dice of the segmentation and G stand beside.
-Saved as results/<save>.json, with a plot of PSNR.
+Saved as results/<save>.json after every subject, with a plot of PSNR at the end. Subjects that are
+there, by the same settings and weights, are not done again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import chain, permutations
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ import numpy as np
 import yaml
 from torch import Tensor
 
-from chiasm import api, files
+from chiasm import api, files, models
 from chiasm.cost import measure, memory_is
 from chiasm.evaluation.image import image_scores
 from chiasm.evaluation.labels import label_scores
@@ -42,7 +44,7 @@ from chiasm.subject import subject_of
 from chiasm.translators import Translator
 from chiasm.translators.aldm import ALDM
 from chiasm.volume import LabelVolume, Volume
-from harness import RESULTS, save, show
+from harness import RESULTS, rows_before, save, show
 
 SCORES = ("psnr", "ssim", "nmse", "psnr_whole", "ssim_whole", "nmse_whole", "slice_jump")
 LABELLED = ("dice", "gap_closed")
@@ -101,6 +103,16 @@ def scores(made: Volume, real: Volume, mask: np.ndarray) -> dict[str, float]:
         row |= {f"{key}{suffix}": getattr(one, key) for key in ("psnr", "ssim", "nmse")}
     jump = slice_jump(made, mask, axis) / slice_jump(real, mask, axis)
     return row | {"slice_jump": float(jump)}
+
+
+def named_weights(specification: str) -> tuple[str, list[str]]:
+    """A method, and its options and models, each with the beginning of its weights' SHA-256."""
+    head, *options = specification.split("@")
+    name, _, given = head.partition("=")
+    folders = [models.load(one, kind="translator").folder for one in given.split(",")]
+    digests = [sha256((one / models.WEIGHTS).read_bytes()).hexdigest() for one in folders]
+    named = [f"{one.name} {digest[:12]}" for one, digest in zip(folders, digests, strict=True)]
+    return name, [*named, *options]
 
 
 def subjects(
@@ -222,11 +234,18 @@ def main() -> None:
     methods = [translators(one, wanted, options) for one in chosen.model]
     segmenter = api.load_segmenter(chosen.segmenter, device=chosen.device)
     segmented = segmenter.model.config.target
-    rows: list[dict[str, Any]] = []
+    settings = {key: value for key, value in vars(chosen).items() if key not in ("data", "model")}
+    settings["data"] = [folder.name for folder in chosen.data]
+    settings["memory"] = memory_is(chosen.device)
+    settings["models"] = dict(named_weights(given) for given in chosen.model)
+    rows = rows_before(chosen.save, settings)
+    done = {row["subject"] for row in rows}
     only = chosen.only.split(",") if chosen.only else []
     for name, paths in chain.from_iterable(
         subjects(folder, wanted, chosen.subjects, only) for folder in chosen.data
     ):
+        if name in done:
+            continue
         images = {key: files.read(path, modality=key) for key, path in paths.items()}
         mask = head_mask(images[wanted[0]])
         truth = labels_beside(next(iter(paths.values())))
@@ -247,17 +266,10 @@ def main() -> None:
                 costs = {"seconds": made.seconds, "memory_mb": made.memory_mb}
                 rows.append(row | costs | {"parameters": parameters})
         print(f"{name}: {len(rows)} rows", flush=True)
+        save(chosen.save, settings, summarised(rows), rows)
     lines = summarised(rows)
     columns = ("psnr", "ssim", "nmse", "slice_jump", *LABELLED, *COSTS, "parameters")
     show("All pairs", lines, columns)
-    settings = {key: value for key, value in vars(chosen).items() if key not in ("data", "model")}
-    settings["data"] = [folder.name for folder in chosen.data]
-    settings["memory"] = memory_is(chosen.device)
-    settings["models"] = {
-        one: [Path(folder).name for folder in folders.split(",")]
-        for one, _, folders in (given.partition("=") for given in chosen.model)
-    }
-    save(chosen.save, settings, lines, rows)
     plot(lines, RESULTS / f"{chosen.save}.png")
 
 

@@ -77,6 +77,17 @@ def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def rows_before(name: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of benchmarks/results/<name>.json, if they are of these settings: to go on from."""
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return []
+    before = json.loads(path.read_text(encoding="utf-8"))
+    # Written and read again, as what is in the file was.
+    same = before["settings"] == json.loads(json.dumps(dict(settings)))
+    return before["rows"] if same else []
+
+
 def save(name: str, settings: Mapping[str, Any], lines: Any, rows: Any) -> Path:
     """Write benchmarks/results/<name>.json: where, how, the summary, and every row."""
     content = {

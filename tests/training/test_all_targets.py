@@ -64,6 +64,31 @@ def test_the_mean_over_all_other_modalities(source):
     torch.testing.assert_close(together, torch.stack(each).mean())
 
 
+@pytest.mark.parametrize(("error", "power"), [("absolute", 1), ("squared", 2)])
+def test_the_error_is_of_the_latents(error, power):
+    chosen, one = objective(all_targets=True, error=error), batch(1, 2)
+    found = chosen.loss(one, torch.Generator())
+    module = chosen.module
+    source = module.codec.encode(one.source)
+    differences = []
+    for target in (0, 2):
+        made = module.translator(source, torch.full((2,), target), [1, 1])
+        differences.append(made - module.codec.encode(one.every[:, target][:, None]))
+    torch.testing.assert_close(found, (torch.stack(differences).abs() ** power).mean())
+
+
+def test_a_constant_learns_the_median_or_the_mean():
+    """Of what the source does not tell: seven times 0, three times 1."""
+    chosen = objective(error="squared")
+    values = torch.tensor([0.0] * 7 + [1.0] * 3)
+    for error, expected in (("absolute", 0.0), ("squared", 0.3)):
+        told = chosen.settings.model_copy(update={"error": error})
+        own = LatentTranslatorObjective(told, chosen.module)
+        grid = torch.linspace(0, 1, 101)
+        losses = torch.stack([own.error(value, values).mean() for value in grid])
+        assert grid[losses.argmin()] == pytest.approx(expected)
+
+
 def test_random_contrast_is_made_to_all_by_the_network_of_unseen_modalities():
     chosen = objective(all_targets=True, any_contrast=1.0)
     chosen.loss(batch(0, 1), torch.Generator().manual_seed(0)).backward()

@@ -89,6 +89,11 @@ class _LatentObjective(Objective):
                 source[randomised] = self.module.codec.encode(image[randomised])
         return source, target, origin.tolist()
 
+    def error(self, made: Tensor, real: Tensor) -> Tensor:
+        """Of each value, by the settings' kind of error."""
+        away = made - real
+        return away.square() if self.settings.error == "squared" else away.abs()
+
     def latent(self, batch: Batch, modality: Tensor, image: Tensor) -> Tensor:
         """Of each sample's image of one modality, without a gradient: computed once, or now."""
         if batch.latents is None:
@@ -99,7 +104,7 @@ class _LatentObjective(Objective):
 
 
 class LatentTranslatorObjective(_LatentObjective):
-    """MS-SPADE: L1 between what it makes of the source's latent and the target's latent.
+    """MS-SPADE: error between what it makes of the source's latent and the target's latent.
 
     And, if it is asked for, there and back: what it makes of that, towards the source's modality,
     must be the source's latent; the real one's, where the source was under a random contrast. With
@@ -116,7 +121,7 @@ class LatentTranslatorObjective(_LatentObjective):
         if self.settings.all_targets:
             return self.fanned(batch, generator)
         made, target = self.forth(batch, generator)
-        loss = (made - target).abs().mean()
+        loss = self.error(made, target).mean()
         module, cycle = self.module, self.settings.losses.cycle
         if cycle:
             assert batch.modality is not None
@@ -124,11 +129,11 @@ class LatentTranslatorObjective(_LatentObjective):
             assert batch.source is not None
             back = module.translator(made, batch.source_modality, batch.modality.tolist())
             real = self.latent(batch, batch.source_modality, batch.source)
-            loss = loss + cycle * (back - real).abs().mean()
+            loss = loss + cycle * self.error(back, real).mean()
         return loss
 
     def fanned(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """L1 of all targets of one source modality: the first sample's, or a random contrast."""
+        """Error of all targets of one source modality: the first sample's, or a random contrast."""
         self.freeze()
         assert batch.every is not None
         assert batch.source_modality is not None
@@ -146,10 +151,10 @@ class LatentTranslatorObjective(_LatentObjective):
             else:
                 origin, source, wanted = one, latents[:, one], wanted[wanted != one]
         made = module.translator.every(source, [origin] * size)
-        return (made - latents)[:, wanted].abs().mean()
+        return self.error(made[:, wanted], latents[:, wanted]).mean()
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The way there alone, so that runs with and without a cycle can be compared."""
+        """The way there alone, and L1 in every case, so that runs can be compared."""
         made, target = self.forth(batch, generator)
         return (made - target).abs().mean()
 
@@ -197,9 +202,10 @@ class ALDMObjective(_LatentObjective):
         noise = torch.randn(x0.shape, generator=generator).to(device)
         alpha, sigma = module.amplitudes(time, module.signal, x0.ndim)
         output = module.predict(alpha * x0 + sigma * noise, time, condition)
-        error = (output - module.parameterisation.target(x0, noise, alpha, sigma)).abs()
+        error = self.error(output, module.parameterisation.target(x0, noise, alpha, sigma))
         if (gamma := self.settings.min_snr) is not None:
-            error = error * module.parameterisation.min_snr(alpha, sigma, gamma).sqrt()
+            weight = module.parameterisation.min_snr(alpha, sigma, gamma)
+            error = error * (weight if self.settings.error == "squared" else weight.sqrt())
         return error.mean()
 
 

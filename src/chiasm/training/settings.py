@@ -137,6 +137,10 @@ class TrainingSettings(BaseModel):
         each batch; without a cycle (aldm).
     any_contrast : float
         Share of the samples whose source is the target under a random contrast (aldm).
+    error : {"absolute", "squared"}
+        Of what is made in the latent (aldm). Where the source does not tell, the least absolute
+        error, which the published systems train by, is the median of what may be there: a bright
+        tissue fades. The least squared one is the mean.
     stages : dict
         Of methods that train in stages: a stage's name → its settings, over all others.
     pretrained : str or None
@@ -192,6 +196,7 @@ class TrainingSettings(BaseModel):
     losses: LatentLosses = LatentLosses()
     all_targets: bool = False
     any_contrast: float = Field(default=0.0, ge=0, le=1)
+    error: Literal["absolute", "squared"] = "absolute"
     stages: dict[str, dict[str, Any]] = {}
     pretrained: str | None = None
     iterations: int = Field(default=4000, ge=0)
