@@ -196,7 +196,7 @@ def plot(lines: Sequence[dict[str, Any]], path: Path) -> None:
 
     pairs = [pair for pair in dict.fromkeys(line["pair"] for line in lines) if pair != "all"]
     names = list(dict.fromkeys(line["method"] for line in lines))
-    figure = Figure(figsize=(1 + 0.9 * len(pairs), 4), layout="constrained")
+    figure = Figure(figsize=(max(7, 1 + 0.9 * len(pairs)), 4), layout="constrained")
     axes = figure.subplots()
     for k, name in enumerate(names):
         own = {line["pair"]: line["psnr"] for line in lines if line["method"] == name}
