@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from itertools import chain, permutations
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from chiasm import api, files, models
 from chiasm.cost import measure, memory_is
 from chiasm.evaluation.image import image_scores
 from chiasm.evaluation.labels import label_scores
+from chiasm.evaluation.methods import fingerprint
 from chiasm.evaluation.slices import axial_axis, slice_jump
 from chiasm.evaluation.statistics import bootstrap_interval, gap_closure
 from chiasm.head import head_mask
@@ -106,13 +106,11 @@ def scores(made: Volume, real: Volume, mask: np.ndarray) -> dict[str, float]:
 
 
 def named_weights(specification: str) -> tuple[str, list[str]]:
-    """A method, and its options and models, each with the beginning of its weights' SHA-256."""
+    """A method, and the fingerprints of its models and its options."""
     head, *options = specification.split("@")
-    name, _, given = head.partition("=")
-    folders = [models.load(one, kind="translator").folder for one in given.split(",")]
-    digests = [sha256((one / models.WEIGHTS).read_bytes()).hexdigest() for one in folders]
-    named = [f"{one.name} {digest[:12]}" for one, digest in zip(folders, digests, strict=True)]
-    return name, [*named, *options]
+    name, _, folders = head.partition("=")
+    loaded = (models.load(one, kind="translator") for one in folders.split(","))
+    return name, [*map(fingerprint, loaded), *options]
 
 
 def subjects(
