@@ -10,7 +10,8 @@ makes, without diffusion;
 ``@quantise=true`` decodes through the codes, or not, whatever the model does. DIR
 holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their own
 percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole image,
-where the background counts. Each method's means are over the pairs it has. Where there is a label
+where the background counts; jumps from slice to slice, and those over the changes within slices,
+both over the real volume's. Each method's means are over the pairs it has. Where there is a label
 map (``_dseg``) and the target is the segmenter's, Dice of the segmentation and G stand beside.
 Saved as results/<save>.json after every subject, with a plot of PSNR at the end. Subjects that are
 there, by the same settings and weights, are not done again.
@@ -34,7 +35,7 @@ from chiasm.cost import measure, memory_is
 from chiasm.evaluation.image import image_scores
 from chiasm.evaluation.labels import label_scores
 from chiasm.evaluation.methods import fingerprint
-from chiasm.evaluation.slices import axial_axis, slice_jump
+from chiasm.evaluation.slices import axial_axis, slice_anisotropy, slice_jump
 from chiasm.evaluation.statistics import bootstrap_interval, gap_closure
 from chiasm.head import head_mask
 from chiasm.intensity import on_unit_range
@@ -46,7 +47,8 @@ from chiasm.translators.aldm import ALDM
 from chiasm.volume import LabelVolume, Volume
 from harness import RESULTS, rows_before, save, show
 
-SCORES = ("psnr", "ssim", "nmse", "psnr_whole", "ssim_whole", "nmse_whole", "slice_jump")
+SLICES = ("slice_jump", "slice_anisotropy")
+SCORES = ("psnr", "ssim", "nmse", "psnr_whole", "ssim_whole", "nmse_whole", *SLICES)
 LABELLED = ("dice", "gap_closed")
 COSTS = ("seconds", "memory_mb")
 
@@ -101,8 +103,9 @@ def scores(made: Volume, real: Volume, mask: np.ndarray) -> dict[str, float]:
     for suffix, where in (("", mask), ("_whole", np.ones_like(mask))):
         one = image_scores(made, real, where, slice_axis=axis)
         row |= {f"{key}{suffix}": getattr(one, key) for key in ("psnr", "ssim", "nmse")}
-    jump = slice_jump(made, mask, axis) / slice_jump(real, mask, axis)
-    return row | {"slice_jump": float(jump)}
+    for key, of in zip(SLICES, (slice_jump, slice_anisotropy), strict=True):
+        row[key] = float(of(made, mask, axis) / of(real, mask, axis))
+    return row
 
 
 def named_weights(specification: str) -> tuple[str, list[str]]:
@@ -266,7 +269,7 @@ def main() -> None:
         print(f"{name}: {len(rows)} rows", flush=True)
         save(chosen.save, settings, summarised(rows), rows)
     lines = summarised(rows)
-    columns = ("psnr", "ssim", "nmse", "slice_jump", *LABELLED, *COSTS, "parameters")
+    columns = ("psnr", "ssim", "nmse", *SLICES, *LABELLED, *COSTS, "parameters")
     show("All pairs", lines, columns)
     plot(lines, RESULTS / f"{chosen.save}.png")
 

@@ -80,6 +80,39 @@ def slice_jump(volume: Volume, mask: np.ndarray, axis: int) -> float:
     return float(np.abs(step[pairs]).mean())
 
 
+def slice_anisotropy(volume: Volume, mask: np.ndarray, axis: int) -> float:
+    """`slice_jump` along one axis over its mean along the others.
+
+    A blur or noise that is alike in all directions hardly changes it: what is left is what slices
+    do to each other.
+
+    Parameters
+    ----------
+    volume : Volume, shape (I, J, K)
+        Of any scale; voxels that are longer along one axis raise it.
+    mask : bool array, shape (I, J, K)
+        The head.
+    axis : int
+        That the slices are stacked along.
+
+    Returns
+    -------
+    float
+        ≥ 0; 1 where neighbours differ as much along ``axis`` as within a slice; infinite where
+        they differ along it alone.
+
+    Raises
+    ------
+    CaseError
+        The mask as in `slice_jump`; the volume is constant in the head.
+    """
+    along = slice_jump(volume, mask, axis)
+    within = np.mean([slice_jump(volume, mask, k) for k in range(3) if k != axis])
+    if not within and not along:
+        raise CaseError(explain("volume", "", "is constant in the head", "an image with contrast"))
+    return float(along / within) if within else float("inf")
+
+
 def slice_jump_ratio(
     result: Volume, real: Volume, mask: np.ndarray, axis: int | None = None
 ) -> float:
