@@ -73,7 +73,7 @@ baselines: $(BASELINES:%=$(RUNS)/brain-t1-%/model.safetensors)
 
 # ALDM from any of four modalities to any other, and what it is compared with: plain latent diffusion
 # on the same autoencoder, for about as long as brain-any's translator and diffusion together; and paired
-# regressions, one for each target, all four for about as long as brain-any.
+# regressions, one for each target, all four for about three quarters of brain-any.
 MODALITIES := T1,T2,PD,FLAIR
 PAIRED := $(foreach to,$(subst $(COMMA), ,$(MODALITIES)),paired-to-$(to))
 
@@ -84,7 +84,7 @@ $(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml $(TRAIN)
 
 $(RUNS)/brain-any-plain/model.safetensors: $(RUNS)/brain-any/model.safetensors
-	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any stages.autoencoder.iterations=0 latent.translator=null diffusion.residual=false stages.diffusion.iterations=1300 $(TRAIN)
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml pretrained=$(RUNS)/brain-any stages.autoencoder.iterations=0 latent.translator=null diffusion.residual=false stages.diffusion.iterations=1950 $(TRAIN)
 
 # It has never seen PD: what --steering and random contrast make of a new modality.
 $(RUNS)/any-without-PD/model.safetensors: $(PAIRS)/participants.tsv
