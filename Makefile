@@ -99,7 +99,7 @@ $(WHOLE)/participants.tsv: | install
 	$(BIN)/chiasm phantom -o $(WHOLE) --subjects 6 --seed 90000 --spacing 2
 
 any-benchmarks: any any-baselines $(WHOLE)/participants.tsv
-	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 4 --model aldm=$(RUNS)/brain-any --model "plain latent diffusion=$(RUNS)/brain-any-plain" --model "estimate alone=$(RUNS)/brain-any@estimate=true" --model "paired=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))" --model "paired with detail=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))@detail=true" --model regression=brain-t1
+	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 4 --model aldm=$(RUNS)/brain-any --model "plain latent diffusion=$(RUNS)/brain-any-plain" --model "estimate alone=$(RUNS)/brain-any@start=estimate" --model "paired=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))" --model "paired with detail=$(subst $(SPACE),$(COMMA),$(PAIRED:%=$(RUNS)/%))@detail=true" --model regression=brain-t1
 	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 3 --pairs "PD>T1,PD>T2" --save aldm_unseen --model "random contrast=$(RUNS)/any-without-PD" --model "steered in 3D=$(RUNS)/any-without-PD@steering=0.3" --model "steered by slices=$(RUNS)/any-without-PD@steering=0.3@slices=true" --model lmi-diffusion=brain-t1-lmi --model regression=brain-t1
 	$(BIN)/python benchmarks/aldm.py --data $(WHOLE) --subjects 1 --pairs "T2>T1,FLAIR>T1,T1>T2" --save aldm_steps $(foreach steps,1 2 4 8 20 200,--model "$(steps) steps=$(RUNS)/brain-any@steps=$(steps)")
 	$(BIN)/python benchmarks/aldm_losses.py --data $(PAIRS) --unseen $(WHOLE) --iterations 100

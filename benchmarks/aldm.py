@@ -5,16 +5,15 @@
 
 A method is one or several models, each of which makes one target or several; it is run on the pairs
 that they know. Options follow as ``@steering=0.3@slices=true`` (steering by the agreement of
-slices, not of the volume); ``@estimate=true`` decodes what MS-SPADE, or what stands in its place,
-makes, without diffusion;
-``@quantise=true`` decodes through the codes, or not, whatever the model does. DIR
-holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their own
-percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole image,
-where the background counts; jumps from slice to slice, and those over the changes within slices,
-both over the real volume's. Each method's means are over the pairs it has. Where there is a label
-map (``_dseg``) and the target is the segmenter's, Dice of the segmentation and G stand beside.
-Saved as results/<save>.json after every subject, with a plot of PSNR at the end. Subjects that are
-there, by the same settings and weights, are not done again.
+slices, not of the volume); ``@start=estimate`` is what MS-SPADE, or what stands in its place,
+makes, without diffusion; ``@quantise=true`` decodes through the codes, or not, whatever the model
+does. DIR holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their
+own percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole
+image, where the background counts; jumps from slice to slice, and those over the changes within
+slices, both over the real volume's. Each method's means are over the pairs it has. Where there is a
+label map (``_dseg``) and the target is the segmenter's, Dice of the segmentation and G stand
+beside. Saved as results/<save>.json after every subject, with a plot of PSNR at the end. Subjects
+that are there, by the same settings and weights, are not done again.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from torch import Tensor
 
 from chiasm import api, files, models
 from chiasm.cost import measure, memory_is
@@ -43,7 +41,6 @@ from chiasm.modality import modality_name, split_modality
 from chiasm.segmenters import Segmenter
 from chiasm.subject import subject_of
 from chiasm.translators import Translator
-from chiasm.translators.aldm import ALDM
 from chiasm.volume import LabelVolume, Volume
 from harness import RESULTS, rows_before, save, show
 
@@ -51,13 +48,6 @@ SLICES = ("slice_jump", "slice_anisotropy")
 SCORES = ("psnr", "ssim", "nmse", "psnr_whole", "ssim_whole", "nmse_whole", *SLICES)
 LABELLED = ("dice", "gap_closed")
 COSTS = ("seconds", "memory_mb")
-
-
-class Estimate(ALDM):
-    """The estimate that diffusion begins with, decoded: one step."""
-
-    def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
-        return self.model.module.codec.decode(self.estimate(source))
 
 
 def translators(
@@ -68,8 +58,7 @@ def translators(
     name, _, folders = head.partition("=")
     pairs = (one.partition("=") for one in assignments)
     own = {key: yaml.safe_load(value) for key, _, value in pairs}
-    slices, estimate = own.pop("slices", None), own.pop("estimate", False)
-    quantise = own.pop("quantise", None)
+    slices, quantise = own.pop("slices", None), own.pop("quantise", None)
     found: dict[str, Translator] = {}
     weights = 0
     for folder in folders.split(","):
@@ -84,8 +73,6 @@ def translators(
         for target in config.targets or [config.target]:
             if target in wanted:
                 found[target] = first.towards(target)
-                if estimate:
-                    found[target] = Estimate(found[target].model, found[target].options)
                 if slices is not None:
                     _steer_slices(found[target], slices)
     return name, found, weights

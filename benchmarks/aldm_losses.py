@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from aldm import Estimate, scores, subjects, unit
+from aldm import scores, subjects, unit
 from aldm_cost import RECIPE
 from chiasm import api, files
 from chiasm.head import head_mask
 from chiasm.modality import modality_name
 from chiasm.training.fit import train
 from chiasm.training.settings import LatentLosses, TrainingSettings, training_settings
+from chiasm.translators import RunOptions
 from chiasm.translators.aldm import ALDM
 from harness import RESULTS, save, show
 
@@ -91,7 +92,7 @@ def judged(row: str, folder: Path, unseen: list[Any], wanted: list[str]) -> Iter
     for name, images, mask in unseen:
         there = {(key, key): ThereAndBack(model.towards(key)) for key in wanted}
         across = {
-            (source, target): Estimate(model.towards(target))
+            (source, target): ALDM(model.towards(target), RunOptions(start="estimate"))
             for source, target in permutations(wanted, 2)
         }
         for (source, target), translator in (there | across).items():

@@ -116,6 +116,41 @@ def test_a_modality_that_it_never_saw(chiasm, model, dataset, tmp_path, out):
     assert (case["to"], case["steering"]["strength"]) == ("T1w", 0.2)
 
 
+def test_the_estimate_alone(chiasm, model, dataset, out):
+    """It is what the second stage makes, and noise has no part in it."""
+    from chiasm import api, files
+    from chiasm.translators import RunOptions
+    from chiasm.translators.aldm import ALDM
+
+    scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
+    words = ("--model", model, "--to", "T2", "--start", "estimate", "--no-detail")
+    for seed in (0, 1):
+        name = out / f"{seed}_T2w.nii.gz"
+        made = chiasm("translate", "-i", scan, "-o", name, *words, "--seed", seed)
+        assert (made.code, made.err) == (0, "")
+    assert (load(out / "0_T2w.nii.gz") == load(out / "1_T2w.nii.gz")).all()
+
+    class Decoded(ALDM):
+        def run(self, source, places, on_step):
+            module = self.model.module
+            latent = module.codec.encode(source)
+            like = module.translator(latent, self.label(source), self.origin(source))
+            return module.codec.decode(like)
+
+    whole = Decoded(api.load_translator(model, to="T2").model, RunOptions(detail=False))
+    expected = whole.told("T1w").translate(files.read(scan)).volume.array
+    assert abs(load(out / "0_T2w.nii.gz") - expected).max() < 1e-3 * expected.max()
+
+
+def test_an_estimate_that_is_alone_is_not_steered(chiasm, model, dataset, out):
+    scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
+    words = ("--model", model, "--to", "T2", "--start", "estimate", "--steering", "0.2")
+    result = chiasm("translate", "-i", scan, "-o", out, *words)
+    assert result.code == 2
+    result.assert_said("--start estimate", "no step to steer")
+    assert not out.exists()
+
+
 @pytest.fixture(scope="module")
 def told(dataset, tmp_path_factory):
     """A model that is told the source's modality, trained both ways."""

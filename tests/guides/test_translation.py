@@ -121,6 +121,17 @@ def test_sampling_starts_from_the_noised_translation(tmp_path, regression):
     assert translator.settings()["start"] == "guide"
 
 
+def test_the_translation_alone_is_not_diffused(tmp_path, regression):
+    model = models.load(refiner(tmp_path, regression), kind="translator")
+    translator = LMIDiffusion(model, RunOptions(start="estimate"))
+    with torch.inference_mode():
+        result = translator.run(SOURCE, [5, 6], None)
+        expected = models.load(regression, kind="translator").module(SOURCE).clamp(0, 1)
+    torch.testing.assert_close(result, expected)
+    assert translator.evaluations() == 1
+    assert translator.settings()["start"] == "estimate"
+
+
 def test_what_cannot_guide_is_refused(tmp_path, regression):
     plain = saved(
         tmp_path / "plain",

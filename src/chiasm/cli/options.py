@@ -47,7 +47,9 @@ Guidance = Annotated[
 ]
 Start = Annotated[
     str | None,
-    typer.Option(help="noise, or guide: its estimate, noised.", show_default="the model's"),
+    typer.Option(
+        help="noise; guide: its estimate, noised; estimate: that alone.", show_default="the model's"
+    ),
 ]
 Noise = Annotated[str, typer.Option(help="One for each slice, or shared by all of a scan.")]
 Planes = Annotated[

@@ -32,9 +32,9 @@ class DiffusionSettings(BaseModel):
     schedule : NoiseSchedule
     scheduler, steps, guidance
         Of a run that does not say, see `chiasm.translators.RunOptions`.
-    start : {"noise", "guide"}
+    start : {"noise", "guide", "estimate"}
         Where sampling starts: from pure noise, or from the guide's estimate of the target under
-        noise of time ``edit_from``.
+        noise of time ``edit_from``; with estimate it stays there, and no step is run.
     edit_from : float
         Share of the process that is run on what is not pure noise, in (0, 1].
     """
@@ -48,7 +48,7 @@ class DiffusionSettings(BaseModel):
     scheduler: str = "ddim"
     steps: int = Field(default=8, ge=1)
     guidance: float = Field(default=1.0, ge=0)
-    start: Literal["noise", "guide"] = "noise"
+    start: Literal["noise", "guide", "estimate"] = "noise"
     edit_from: float = Field(default=0.5, gt=0, le=1)
     steering: SteeringSettings = SteeringSettings()
 

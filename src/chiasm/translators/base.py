@@ -39,8 +39,9 @@ class RunOptions(BaseModel):
         A registered scheduler.
     guidance : float or None
         Weight of the guide, see `chiasm.diffusion.denoiser.Denoiser.bind`.
-    start : {"noise", "guide"} or None
-        Where a diffusion starts: pure noise, or the guide's estimate of the target, noised.
+    start : {"noise", "guide", "estimate"} or None
+        Where a diffusion starts: pure noise, or the guide's estimate of the target, noised; or
+        that estimate is the result.
     edit_from : float or None
         Share of the process that SDEdit and a start from the guide run, in (0, 1].
     steering : float or None
@@ -67,7 +68,7 @@ class RunOptions(BaseModel):
     steps: int | None = Field(default=None, ge=1)
     scheduler: str | None = None
     guidance: float | None = Field(default=None, ge=0)
-    start: Literal["noise", "guide"] | None = None
+    start: Literal["noise", "guide", "estimate"] | None = None
     edit_from: float | None = Field(default=None, gt=0, le=1)
     noise: Literal["slice", "shared"] = "slice"
     planes: Plane | Literal["orthogonal"] | None = None

@@ -55,10 +55,14 @@ class LMIDiffusion(NetworkTranslator):
                 raise UsageError(explain(f"--{key}", given[key], problem, first["msg"])) from None
             problem = f"has a config with an illegal diffusion.{key}"
             raise CaseError(explain("--model", model.folder, problem, first["msg"])) from None
-        if self.diffusion.start == "guide" and not self.estimates_target():
+        start = self.diffusion.start
+        if start != "noise" and not self.estimates_target():
             problem = f"has no estimate to start from in {model.name}"
             legal = "noise, or a model with the guide translation"
-            raise UsageError(explain("--start", "guide", problem, legal))
+            raise UsageError(explain("--start", start, problem, legal))
+        if start == "estimate" and self.options.steering:
+            problem = "leaves no step to steer"
+            raise UsageError(explain("--start", start, problem, "noise or guide with --steering"))
         self._scheduler()  # refuses a pair that cannot be sampled before any scan is read
 
     def estimates_target(self) -> bool:
@@ -76,7 +80,7 @@ class LMIDiffusion(NetworkTranslator):
         return 1.0 if self.diffusion.start == "noise" else self.diffusion.edit_from
 
     def evaluations(self) -> int:
-        steps = self.diffusion.steps
+        steps = 0 if self.diffusion.start == "estimate" else self.diffusion.steps
         return max(1, steps - round(steps * (1 - self.share)))
 
     def settings(self) -> dict[str, Any]:
@@ -90,6 +94,8 @@ class LMIDiffusion(NetworkTranslator):
         return self.model.module.bind(source, signal=signal, guidance=self.diffusion.guidance)
 
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
+        if self.diffusion.start == "estimate":
+            return self.model.module.codec.decode(self.estimate(source))
         denoise = self.denoiser(source, signal_of(self._scheduler()))
         image = None if self.diffusion.start == "noise" else self.estimate(source)
         return self.solve(denoise, source, places, image, on_step)
