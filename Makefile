@@ -88,7 +88,7 @@ $(RUNS)/brain-any-plain/model.safetensors: $(RUNS)/brain-any/model.safetensors
 
 # It has never seen PD: what --steering and random contrast make of a new modality.
 $(RUNS)/any-without-PD/model.safetensors: $(PAIRS)/participants.tsv
-	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities T1,T2,FLAIR --config $(RECIPES)/brain-any.yaml $(TRAIN)
+	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities T1,T2,FLAIR --config $(RECIPES)/brain-any.yaml stages.translator.iterations=3000 $(TRAIN)
 
 $(RUNS)/paired-to-%/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method paired --target $* --sources $(subst $(SPACE),$(COMMA),$(filter-out $*,$(subst $(COMMA), ,$(MODALITIES)))) --config $(RECIPES)/brain-t1-paired.yaml iterations=1930 $(TRAIN)
