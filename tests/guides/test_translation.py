@@ -15,6 +15,7 @@ from chiasm.intensity import IntensityMap
 from chiasm.preparation import GridSettings
 from chiasm.translators import RunOptions
 from chiasm.translators.lmi_diffusion import LMIDiffusion
+from chiasm.translators.steered import Steered
 
 GRID = GridSettings(spacing=(2.0, 2.0, None))
 SHARED = {
@@ -123,13 +124,19 @@ def test_sampling_starts_from_the_noised_translation(tmp_path, regression):
 
 def test_the_translation_alone_is_not_diffused(tmp_path, regression):
     model = models.load(refiner(tmp_path, regression), kind="translator")
-    translator = LMIDiffusion(model, RunOptions(start="estimate"))
+    translator, steps = LMIDiffusion(model, RunOptions(start="estimate")), []
     with torch.inference_mode():
-        result = translator.run(SOURCE, [5, 6], None)
+        result = translator.run(SOURCE, [5, 6], lambda *step: steps.append(step))
         expected = models.load(regression, kind="translator").module(SOURCE).clamp(0, 1)
     torch.testing.assert_close(result, expected)
-    assert translator.evaluations() == 1
+    assert translator.evaluations() == len(steps) == 1
     assert translator.settings()["start"] == "estimate"
+
+
+def test_the_translation_alone_is_not_steered(tmp_path, regression):
+    model = models.load(refiner(tmp_path, regression), kind="translator")
+    with pytest.raises(UsageError, match=r"--start estimate.*no step to steer"):
+        Steered(model, RunOptions(start="estimate"))
 
 
 def test_what_cannot_guide_is_refused(tmp_path, regression):

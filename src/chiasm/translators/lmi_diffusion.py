@@ -22,6 +22,7 @@ class LMIDiffusion(NetworkTranslator):
 
     runs = ("lmi-diffusion",)
     draws_noise = True
+    steers = False  # whether it steers without being asked
 
     @staticmethod
     def build(config: ModelConfig) -> Denoiser:
@@ -60,7 +61,7 @@ class LMIDiffusion(NetworkTranslator):
             problem = f"has no estimate to start from in {model.name}"
             legal = "noise, or a model with the guide translation"
             raise UsageError(explain("--start", start, problem, legal))
-        if start == "estimate" and self.options.steering:
+        if start == "estimate" and (self.steers or self.options.steering):
             problem = "leaves no step to steer"
             raise UsageError(explain("--start", start, problem, "noise or guide with --steering"))
         self._scheduler()  # refuses a pair that cannot be sampled before any scan is read
@@ -76,11 +77,11 @@ class LMIDiffusion(NetworkTranslator):
 
     @property
     def share(self) -> float:
-        """Of the process that is run: all of it, unless it starts from a noised image."""
-        return 1.0 if self.diffusion.start == "noise" else self.diffusion.edit_from
+        """Of the process that is run: all of it, unless it starts from an image."""
+        return {"noise": 1.0, "estimate": 0.0}.get(self.diffusion.start, self.diffusion.edit_from)
 
     def evaluations(self) -> int:
-        steps = 0 if self.diffusion.start == "estimate" else self.diffusion.steps
+        steps = self.diffusion.steps
         return max(1, steps - round(steps * (1 - self.share)))
 
     def settings(self) -> dict[str, Any]:
@@ -95,7 +96,10 @@ class LMIDiffusion(NetworkTranslator):
 
     def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
         if self.diffusion.start == "estimate":
-            return self.model.module.codec.decode(self.estimate(source))
+            made = self.model.module.codec.decode(self.estimate(source))
+            if on_step:
+                on_step(1, 1)
+            return made
         denoise = self.denoiser(source, signal_of(self._scheduler()))
         image = None if self.diffusion.start == "noise" else self.estimate(source)
         return self.solve(denoise, source, places, image, on_step)

@@ -18,6 +18,8 @@ class Steered(LMIDiffusion):
     guides are dropped unless the run asks for a guidance.
     """
 
+    steers = True
+
     @property
     def _guidance(self) -> float:
         return self.options.guidance or 0.0
