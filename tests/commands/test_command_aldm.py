@@ -267,6 +267,7 @@ def test_an_autoencoder_of_another_model(chiasm, model, dataset, out):
         (["stages.diffusion.nope=3"], 2, ["nope"]),
         (["latent.autoencoder.codes=0"], 2, ["latent", "at least 1"]),
         (["latent.bogus=1"], 2, ["latent.bogus"]),
+        (["context={kind: 2.5d, neighbours: 1}"], 2, ["context.kind 2.5d", "2d or 3d"]),
         (["latent.translator.name=nope"], 2, ["latent.translator.name nope", "source-unets"]),
         (
             ["latent.translator={name: source-unets, features: [4]}"],

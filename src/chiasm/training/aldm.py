@@ -168,6 +168,7 @@ class ALDMObjective(_LatentObjective):
     """The last stage: denoising of the target's latent under the source's and MS-SPADE's."""
 
     trained = "network"
+    neighbours = False  # the autoencoder takes one image
     defaults = {  # noqa: RUF012
         "context": {"kind": "3d"},
         "grid": {"spacing": [2.0, 2.0, 2.0]},

@@ -29,7 +29,7 @@ class Objective(ABC):
     finished model, ``runner`` the Lightning module that trains it. ``stages``: of a method that
     trains in stages, their objectives by name, in order; the last is the method's own.
     ``trained``: of a stage, the part of the module that it trains; ``first_samples``: how many it
-    is begun with at least.
+    is begun with at least. ``neighbours``: whether samples may show slices beside their own.
     """
 
     kind: ClassVar[Literal["translator", "segmenter"]]
@@ -41,6 +41,7 @@ class Objective(ABC):
     stages: ClassVar[dict[str, type[Objective]]] = {}
     trained: ClassVar[str] = ""
     first_samples: ClassVar[int] = 1
+    neighbours: ClassVar[bool] = True
     runner: ClassVar[type[TrainingModule]] = TrainingModule
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:

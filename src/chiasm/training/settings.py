@@ -301,6 +301,9 @@ def training_settings(
         _assign(settings, assignment)
     chosen = _validated(TrainingSettings, settings)
     _check_parts(chosen)
+    if chosen.context.images > 1 and not kind.neighbours:
+        problem = f"shows neighbouring slices, which {method} does not look at"
+        raise UsageError(explain("context.kind", chosen.context.kind, problem, "2d or 3d"))
     for name in chosen.stages:
         if name not in kind.stages:
             legal = ", ".join(kind.stages) or f"none: {method} trains in one"

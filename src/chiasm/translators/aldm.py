@@ -100,8 +100,7 @@ class ALDM(LMIDiffusion):
         return steering.steer(denoise, own, module.codec.decode, self.diffusion.steering)
 
     def estimate(self, source: Tensor) -> Tensor:
-        own = _middle(source)
-        return self.model.module.condition(own, self.label(own), self.origin(own)).like
+        return self.model.module.condition(source, self.label(source), self.origin(source)).like
 
 
 def _middle(source: Tensor) -> Tensor:
