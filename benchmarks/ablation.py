@@ -3,9 +3,9 @@
     python benchmarks/ablation.py --data DIR [--iterations 200] [--rows guide,patch]
 
 DIR holds T1w scans of training brains, as `chiasm phantom` writes them. Every row is a short
-training of its method's plain settings with one changed, judged on digital brains of unseen seeds
+training of its method's plain settings with one changed, scored on digital brains of unseen seeds
 as in benchmarks/phantom.py. Rows that differ in sampling alone share one training. Each row is
-saved when it is finished, and not done again; a training that was broken off is resumed.
+saved when it is finished and is not computed again. An interrupted training is resumed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from typing import Any
 
 import torch
 
-from chiasm import api, models
+from chiasm import models
+from chiasm.comparison.cases import Case
+from chiasm.comparison.score import real_name, score, score_real
+from chiasm.comparison.summary import summarise
 from chiasm.diffusion.denoiser import Denoiser
-from chiasm.evaluation.cases import Case
-from chiasm.evaluation.judge import judge, judge_real, real_name
-from chiasm.evaluation.methods import Method
-from chiasm.evaluation.summary import summarise
-from chiasm.modality import modality_name
-from chiasm.registry import GUIDES
+from chiasm.image.modality import modality_name
+from chiasm.methods.base import Translator
+from chiasm.methods.load import load_translator
+from chiasm.registry import DEFAULT_SEGMENTER, GUIDES
 from chiasm.segmenters import Segmenter
+from chiasm.segmenters.load import load_segmenter
 from chiasm.training.fit import train
 from chiasm.training.settings import training_settings
-from chiasm.translators import Translator
-from harness import RESULTS, save, show
+from harness import add_brains, candidates, modalities, rows_to_extend, save, show, target_of
 from phantom import cases
 
 REGRESSION, DIFFUSION = "regression", "lmi-diffusion"
@@ -74,8 +75,12 @@ def diffusion(**settings: Any) -> dict[str, Any]:
     return {"diffusion": {"parameterisation": "x0"} | settings}
 
 
-PLAIN = {REGRESSION: {"calibration": None, "detail": None}, DIFFUSION: {"late": 2.0}}
-FIRST = Row("guide", "source", REGRESSION, guides("source"))  # that translation guides by
+PLAIN = {
+    REGRESSION: {"intensity_mapping": None, "detail_transfer": None},
+    DIFFUSION: {"timestep_bias": 2.0},
+}
+# The guide "translation" is this model's result.
+FIRST = Row("guide", "source", REGRESSION, guides("source"))
 UNRANDOM = {"name": "source", "randomise": False}
 
 # A guide that needs settings of its own to stand for its idea is written out.
@@ -106,10 +111,10 @@ ROWS = (
     *(Row("patch", str(n), REGRESSION, guides(lmi(patch_size=n))) for n in (3, 5, 7)),
     *(Row("bins", str(n), REGRESSION, guides(lmi(bins=n))) for n in (16, 27, 64)),
     *(Row("steps", str(steps), DIFFUSION, {}, {"steps": steps}) for steps in (1, 2, 4, 8, 20)),
-    Row("calibration", "none", REGRESSION),
-    Row("calibration", "in passes", REGRESSION, {"calibration": {}}),
-    Row("detail", "none", REGRESSION),
-    Row("detail", "put back", REGRESSION, {}, {"detail": True}),
+    Row("intensity mapping", "none", REGRESSION),
+    Row("intensity mapping", "in refinement iterations", REGRESSION, {"intensity_mapping": {}}),
+    Row("detail transfer", "none", REGRESSION),
+    Row("detail transfer", "yes", REGRESSION, {}, {"detail": True}),
     Row("parameterisation", "x0", DIFFUSION, diffusion()),
     Row("parameterisation", "v", DIFFUSION, diffusion(parameterisation="v")),
     Row(
@@ -118,26 +123,13 @@ ROWS = (
         DIFFUSION,
         diffusion(parameterisation="epsilon", scheduler="dpm++"),
     ),
-    Row("weighting", "uniform times", DIFFUSION, {"late": 1.0}),
+    Row("weighting", "uniform times", DIFFUSION, {"timestep_bias": 1.0}),
     Row("weighting", "late times", DIFFUSION),
     Row("weighting", "late times, min-SNR 5", DIFFUSION, {"min_snr": 5.0}),
-    Row(
-        "refinement",
-        "residual",
-        DIFFUSION,
-        guides("translation", "lmi") | diffusion(residual=True),
-    ),
-    Row(
-        "refinement",
-        "residual, from the guide",
-        DIFFUSION,
-        guides("translation", "lmi") | diffusion(residual=True),
-        {"start": "guide"},
-    ),
     Row("noise", "shared", DIFFUSION, {}, {"noise": "shared"}),
     # What may be left out where time is short.
     Row("guide", "translation + lmi", DIFFUSION, guides("translation", "lmi")),
-    Row("weighting", "uniform times, min-SNR 5", DIFFUSION, {"late": 1.0, "min_snr": 5.0}),
+    Row("weighting", "uniform times, min-SNR 5", DIFFUSION, {"timestep_bias": 1.0, "min_snr": 5.0}),
     *(Row("bins", str(n), DIFFUSION, guides({"name": "lmi", "bins": n})) for n in (16, 27, 64)),
     *(Row("patch", str(n), DIFFUSION, guides({"name": "lmi", "patch_size": n})) for n in (3, 5, 7)),
 )
@@ -198,24 +190,24 @@ def cost(translator: Translator) -> dict[str, float]:
     return {"prepare_ms": prepare, "guide_ms": guide, "network_ms": network}
 
 
-def judged(
+def scored(
     row: Row, chosen: argparse.Namespace, unseen: list[Case], segmenter: Segmenter
 ) -> Iterator[dict[str, Any]]:
     """Scores of every case, with what training and one evaluation took."""
     folder, seconds = trained(row, chosen)
-    translator = api.load_translator(folder, **row.run)
+    translator = load_translator(folder, **row.run)
     took = {"train_seconds": seconds} | cost(translator)
-    method = Method(row.name, translator)
+    (candidate,) = candidates({row.name: translator}, segmenter)
     for case in unseen:
-        yield judge(case, method, segmenter).row | {"cost": took}
+        yield score(case, candidate).row | {"cost": took}
 
 
 def bounds(unseen: list[Case], segmenter: Segmenter) -> Iterator[dict[str, Any]]:
     """The floor and the ceiling: the source as it is, and the real target."""
-    none = Method("none", api.load_translator(method="none"))
+    (none,) = candidates({"none": load_translator(method="none", to=TARGET)}, segmenter)
     for case in unseen:
-        yield judge(case, none, segmenter).row
-        yield judge_real(case).row
+        yield score(case, none).row
+        yield score_real(case).row
 
 
 def known(row: Row) -> bool:
@@ -238,12 +230,8 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--rows", default="", help="factors, e.g. guide,patch; all if not given")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--segmenter", default="brain-t1-tissue")
-    parser.add_argument("--subjects", type=int, default=3)
-    parser.add_argument("--slices", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=90000)
-    parser.add_argument("--spacing", type=float, default=2.0)
-    parser.add_argument("--sources", default="PD,T2")
+    parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER)
+    add_brains(parser, subjects=3, slices=6, sources="PD,T2")
     parser.add_argument("--save", default="ablation")
     chosen = parser.parse_args()
 
@@ -253,16 +241,11 @@ def main() -> None:
         parser.error(f"--rows {', '.join(unknown)}: legal: {', '.join(factors)}")
     leave_out = ("data", "runs", "rows")
     settings = {key: value for key, value in vars(chosen).items() if key not in leave_out}
-    path = RESULTS / f"{chosen.save}.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
-    if before.get("settings", settings) != settings:
-        parser.error(f"{path.name} holds rows of other settings; legal: another name to --save")
-    rows = before["rows"]
+    rows = rows_to_extend(parser, chosen.save, settings)
 
-    sources = [modality_name(name) for name in chosen.sources.split(",")]
-    target = modality_name(TARGET)
-    segmenter = api.load_segmenter(chosen.segmenter)
-    unseen = list(cases(chosen, sources, target, segmenter))
+    segmenter = load_segmenter(chosen.segmenter)
+    target = target_of(segmenter)
+    unseen = list(cases(chosen, modalities(chosen.sources), target, segmenter))
 
     def finish(found: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
         rows.extend(list(found))
@@ -282,7 +265,7 @@ def main() -> None:
         if not known(row):
             print(f"left out {row.name}: no such guide here", flush=True)
             continue
-        lines = finish(judged(row, chosen, unseen, segmenter))
+        lines = finish(scored(row, chosen, unseen, segmenter))
     show(f"One factor at a time, {chosen.iterations} iterations", lines, (*COLUMNS, *COSTS))
 
 

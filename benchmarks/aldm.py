@@ -3,17 +3,23 @@
     chiasm phantom -o DIR --subjects 20 --seed 90000 --spacing 2
     python benchmarks/aldm.py --data DIR --model aldm=FOLDER --model "paired=FOLDER,FOLDER"
 
-A method is one or several models, each of which makes one target or several; it is run on the pairs
-that they know. Options follow as ``@steering=0.3@slices=true`` (steering by the agreement of
-slices, not of the volume); ``@start=estimate`` is what MS-SPADE, or what stands in its place,
-makes, without diffusion; ``@quantise=true`` decodes through the codes, or not, whatever the model
-does. DIR holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their
-own percentiles in the head: PSNR, SSIM and NMSE inside the head, and ("whole") over the whole
-image, where the background counts; jumps from slice to slice, and those over the changes within
-slices, both over the real volume's. Each method's means are over the pairs it has. Where there is a
-label map (``_dseg``) and the target is the segmenter's, Dice of the segmentation and G stand
-beside. Saved as results/<save>.json after every subject, with a plot of PSNR at the end. Subjects
-that are there, by the same settings and weights, are not done again.
+A method is one or several models, each of which makes one target or several. It is run on the pairs
+that these models know. Options of a run follow each with an @:
+
+- ``@strength=0.3`` is loss guidance, and ``@strength=0.3@slices=true`` is loss guidance by the
+  agreement of the slices in place of the volume's;
+- ``@start=estimate`` is what the translator in the latent makes, without diffusion;
+- ``@quantise=true`` decodes through the codes, and ``@quantise=false`` does not.
+
+DIR holds subjects with all modalities on one grid. Both images are laid on [0, 1] by their own
+percentiles in the foreground. PSNR, SSIM and NMSE are computed inside the foreground, and ("whole")
+over the whole image with its background. The jumps from slice to slice, and their ratio to the
+changes within slices, are both divided by those of the real volume. The means of a method are over
+the pairs that it has. Where there is a label map (``_dseg``) and the target is the segmenter's, the
+table shows Dice of the segmentation and G too.
+
+The results are saved as results/<save>.json after every subject, and a plot of PSNR at the end.
+Subjects that were done with the same settings and weights are not done again.
 """
 
 from __future__ import annotations
@@ -28,21 +34,28 @@ from typing import Any
 import numpy as np
 import yaml
 
-from chiasm import api, files, models
-from chiasm.cost import measure, memory_is
-from chiasm.evaluation.image import image_scores
-from chiasm.evaluation.labels import label_scores
-from chiasm.evaluation.methods import fingerprint
-from chiasm.evaluation.slices import axial_axis, slice_anisotropy, slice_jump
-from chiasm.evaluation.statistics import bootstrap_interval, gap_closure
-from chiasm.head import head_mask
-from chiasm.intensity import on_unit_range
-from chiasm.modality import modality_name, split_modality
+from chiasm import files, models
+from chiasm.files.find import find_images
+from chiasm.files.subject import subject_of
+from chiasm.image.foreground import foreground_mask
+from chiasm.image.intensity import on_unit_range
+from chiasm.image.modality import modality_name, split_modality
+from chiasm.image.volume import LabelVolume, Volume
+from chiasm.machine.cost import measure, memory_is
+from chiasm.machine.device import Resources
+from chiasm.methods.aldm.translator import ALDM
+from chiasm.methods.base import Translator
+from chiasm.methods.load import load_translator
+from chiasm.models import Model
+from chiasm.registry import DEFAULT_SEGMENTER
+from chiasm.scoring.image import image_scores
+from chiasm.scoring.labels import label_scores
+from chiasm.scoring.slices import axial_axis, slice_jump
+from chiasm.scoring.statistics import bootstrap_interval, gap_closure
 from chiasm.segmenters import Segmenter
-from chiasm.subject import subject_of
-from chiasm.translators import Translator
-from chiasm.volume import LabelVolume, Volume
-from harness import RESULTS, rows_before, save, show
+from chiasm.segmenters.load import load_segmenter
+from harness import modalities, results_file, rows_before, save, show, target_of
+from measures import slice_anisotropy
 
 SLICES = ("slice_jump", "slice_anisotropy")
 SCORES = ("psnr", "ssim", "nmse", "psnr_whole", "ssim_whole", "nmse_whole", *SLICES)
@@ -50,41 +63,51 @@ LABELLED = ("dice", "gap_closed")
 COSTS = ("seconds", "memory_mb")
 
 
-def translators(
-    specification: str, wanted: Sequence[str], common: dict[str, Any]
-) -> tuple[str, dict[str, Translator], int]:
-    """A method's name, its translator to each target, and its parameters in all."""
+class GuidedBySlices(ALDM):
+    """ALDM whose loss guidance follows the agreement of each slice, not that of the volume."""
+
+    def __init__(self, model: Model, options: Any, resources: Resources | None = None) -> None:
+        super().__init__(model, options, resources)
+        self.loss_guidance = self.loss_guidance.model_copy(update={"slices": True})
+
+
+def parsed(specification: str) -> tuple[str, list[str], dict[str, Any]]:
+    """A method's name, the folders of its models, and its options."""
     head, *assignments = specification.split("@")
     name, _, folders = head.partition("=")
     pairs = (one.partition("=") for one in assignments)
-    own = {key: yaml.safe_load(value) for key, _, value in pairs}
-    slices, quantise = own.pop("slices", None), own.pop("quantise", None)
+    return name, folders.split(","), {key: yaml.safe_load(value) for key, _, value in pairs}
+
+
+def translators(
+    specification: str, wanted: Sequence[str], resources: Resources
+) -> tuple[str, dict[str, Translator], int]:
+    """A method's name, its translator to each target, and its parameters in all."""
+    name, folders, options = parsed(specification)
+    by_slices, quantise = options.pop("slices", False), options.pop("quantise", None)
     found: dict[str, Translator] = {}
     weights = 0
-    for folder in folders.split(","):
-        first = api.load_translator(folder, **common | own)
+    for folder in folders:
+        first = load_translator(folder, resources=resources, **options)
+        if (by_slices or quantise is not None) and not isinstance(first, ALDM):
+            problem = f"--model {specification}: {folder} has neither codes nor loss guidance"
+            raise SystemExit(f"{problem}; legal: an aldm model")
+        if by_slices:
+            method = first.method
+            first = GuidedBySlices(first.model, first.options, resources)
+            first.method = method
         weights += sum(one.numel() for one in first.model.module.parameters())
-        config = first.model.config
         if quantise is not None:
-            if config.method != "aldm":
-                problem = f"@quantise={quantise}: {folder} has no codes"
-                raise SystemExit(f"{problem}; legal: an aldm model")
             first.model.module.codec.quantise = quantise
+        config = first.model.config
         for target in config.targets or [config.target]:
             if target in wanted:
                 found[target] = first.towards(target)
-                if slices is not None:
-                    _steer_slices(found[target], slices)
     return name, found, weights
 
 
-def _steer_slices(translator: Any, slices: bool) -> None:
-    steering = translator.diffusion.steering.model_copy(update={"slices": slices})
-    translator.diffusion = translator.diffusion.model_copy(update={"steering": steering})
-
-
 def scores(made: Volume, real: Volume, mask: np.ndarray) -> dict[str, float]:
-    """Of two images on [0, 1]: in the head, and everywhere."""
+    """Of two images on [0, 1]: in the foreground, and everywhere."""
     axis = axial_axis(real)
     row: dict[str, float] = {}
     for suffix, where in (("", mask), ("_whole", np.ones_like(mask))):
@@ -97,10 +120,9 @@ def scores(made: Volume, real: Volume, mask: np.ndarray) -> dict[str, float]:
 
 def named_weights(specification: str) -> tuple[str, list[str]]:
     """A method, and the fingerprints of its models and its options."""
-    head, *options = specification.split("@")
-    name, _, folders = head.partition("=")
-    loaded = (models.load(one, kind="translator") for one in folders.split(","))
-    return name, [*map(fingerprint, loaded), *options]
+    name, folders, options = parsed(specification)
+    loaded = (models.load(one, kind="translator").fingerprint for one in folders)
+    return name, [*loaded, *(f"{key}={value}" for key, value in options.items())]
 
 
 def subjects(
@@ -109,7 +131,7 @@ def subjects(
     """Of each subject, or of those named ``only``, its name and its scan of every modality."""
     found: dict[tuple[str, str], dict[str, Path]] = {}
     for modality in wanted:
-        for path in files.find_images(folder, modality=modality):
+        for path in find_images(folder, modality=modality):
             found.setdefault(subject_of(path, folder), {})[modality] = path
     whole = [
         (name, one)
@@ -120,7 +142,7 @@ def subjects(
 
 
 def unit(image: Volume, mask: np.ndarray) -> Volume:
-    """On [0, 1] by its own percentiles in the head, 0 outside, clipped."""
+    """On [0, 1] by its own percentiles in the foreground, 0 outside, clipped."""
     array = np.clip(on_unit_range(image, mask).array, 0, 1) * mask
     return replace(image, array=array.astype(np.float32))
 
@@ -128,21 +150,23 @@ def unit(image: Volume, mask: np.ndarray) -> Volume:
 def labels_beside(path: Path) -> LabelVolume | None:
     """The subject's label map, if there is one."""
     stem, _ = split_modality(files.stem(path))
-    found = [path.with_name(f"{stem}_dseg{suffix}") for suffix in files.SUFFIXES]
+    found = [path.with_name(f"{stem}_dseg{suffix}") for suffix in files.endings()]
     return next((files.read_labels(one) for one in found if one.is_file()), None)
 
 
-class Judge:
+class Dice:
     """Mean Dice of what a segmenter finds in images of one subject."""
 
     def __init__(self, segmenter: Segmenter, truth: LabelVolume, mask: np.ndarray) -> None:
         self.segmenter, self.mask = segmenter, mask
-        merged = segmenter.model.config.training["settings"].get("merge_labels", {})
+        model: Any = getattr(segmenter, "model", None)
+        trained = {} if model is None else model.config.training["settings"]
+        merged = trained.get("merge_labels") or {}
         self.merge = {int(key): value for key, value in merged.items()}
         self.truth = truth
         self.known: dict[str, float] = {}
 
-    def dice(self, image: Volume) -> float:
+    def __call__(self, image: Volume) -> float:
         found = self.segmenter.segment(image, self.mask).labels
         scores = label_scores(found, self.truth, merge=self.merge, mask=self.mask)
         return float(np.mean([one.dice for one in scores.labels]))
@@ -150,7 +174,7 @@ class Judge:
     def of(self, key: str, image: Volume) -> float:
         """Of a real image, which is segmented once."""
         if key not in self.known:
-            self.known[key] = self.dice(image)
+            self.known[key] = self(image)
         return self.known[key]
 
 
@@ -194,7 +218,7 @@ def plot(lines: Sequence[dict[str, Any]], path: Path) -> None:
         place = np.array(at) + 0.8 * ((k + 0.5) / len(names) - 0.5)
         axes.bar(place, means, 0.8 / len(names), yerr=abs(spans - means), label=name)
     axes.set_xticks(range(len(pairs)), pairs, rotation=30)
-    axes.set_ylabel("PSNR in the head, dB")
+    axes.set_ylabel("PSNR in the foreground, dB")
     axes.legend(fontsize="small", ncols=3)
     figure.savefig(path, dpi=120)
 
@@ -207,21 +231,20 @@ def main() -> None:
     parser.add_argument("--pairs", default="", help="e.g. PD>T1,PD>T2; all if not given")
     parser.add_argument("--subjects", type=int, help="of each folder, at most")
     parser.add_argument("--only", default="", help="names of subjects; all if not given")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--segmenter", default="brain-t1-tissue")
+    parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--save", default="aldm")
     chosen = parser.parse_args()
 
-    wanted = [modality_name(name) for name in chosen.modalities.split(",")]
+    wanted = modalities(chosen.modalities)
     pairs = [
         tuple(modality_name(name) for name in pair.split(">"))
         for pair in filter(None, chosen.pairs.split(","))
     ] or list(permutations(wanted, 2))
-    options = {"device": chosen.device, "steps": chosen.steps}
-    methods = [translators(one, wanted, options) for one in chosen.model]
-    segmenter = api.load_segmenter(chosen.segmenter, device=chosen.device)
-    segmented = segmenter.model.config.target
+    resources = Resources(device=chosen.device)
+    methods = [translators(one, wanted, resources) for one in chosen.model]
+    segmenter = load_segmenter(chosen.segmenter, resources)
+    segmented = target_of(segmenter)
     settings = {key: value for key, value in vars(chosen).items() if key not in ("data", "model")}
     settings["data"] = [folder.name for folder in chosen.data]
     settings["memory"] = memory_is(chosen.device)
@@ -235,9 +258,9 @@ def main() -> None:
         if name in done:
             continue
         images = {key: files.read(path, modality=key) for key, path in paths.items()}
-        mask = head_mask(images[wanted[0]])
+        mask = foreground_mask(images[wanted[0]])
         truth = labels_beside(next(iter(paths.values())))
-        judge = None if truth is None else Judge(segmenter, truth, mask)
+        dice = None if truth is None else Dice(segmenter, truth, mask)
         for source, target in pairs:
             for method, by_target, parameters in methods:
                 one = by_target.get(target)
@@ -247,10 +270,10 @@ def main() -> None:
                 made = measure(lambda: translate(image, mask), chosen.device)  # noqa: B023
                 row = {"subject": name, "pair": f"{source}→{target}", "method": method}
                 row |= scores(unit(made.result.volume, mask), unit(images[target], mask), mask)
-                if judge is not None and target == segmented:
-                    dice = judge.dice(made.result.volume)
-                    floor, ceiling = (judge.of(key, images[key]) for key in (source, target))
-                    row |= {"dice": dice, "gap_closed": gap_closure(dice, floor, ceiling)}
+                if dice is not None and target == segmented:
+                    own = dice(made.result.volume)
+                    floor, ceiling = (dice.of(key, images[key]) for key in (source, target))
+                    row |= {"dice": own, "gap_closed": gap_closure(own, floor, ceiling)}
                 costs = {"seconds": made.seconds, "memory_mb": made.memory_mb}
                 rows.append(row | costs | {"parameters": parameters})
         print(f"{name}: {len(rows)} rows", flush=True)
@@ -258,7 +281,7 @@ def main() -> None:
     lines = summarised(rows)
     columns = ("psnr", "ssim", "nmse", *SLICES, *LABELLED, *COSTS, "parameters")
     show("All pairs", lines, columns)
-    plot(lines, RESULTS / f"{chosen.save}.png")
+    plot(lines, results_file(chosen.save, ".png"))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
     chiasm phantom -o UNSEEN --subjects 4 --seed 90000 --spacing 2
     python benchmarks/aldm_losses.py --data DIR --unseen UNSEEN [--iterations 300]
 
-Every row is a short training of brain-any's autoencoder and a small MS-SPADE with one weight of
-`losses` at 0, equal in all else, judged on unseen brains: there and back of every modality, through
-the codes, and every pair by MS-SPADE alone (diffusion has no loss of its own among the five).
-"Sharpness" is the mean gradient in the head over that of the real image: 1 is as sharp. Rows that
-are there are not done again.
+Every row is a short training of brain-any's autoencoder and of a small MS-SPADE with one weight of
+`losses` at 0. All else is equal. The models are scored on unseen brains: every modality is encoded
+and decoded again through the codes, and every pair is translated by MS-SPADE alone, because none of
+the five losses is that of the diffusion. "Sharpness" is the mean gradient in the foreground divided
+by that of the real image, so that 1 is as sharp. Rows that were computed are not computed again.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from torch import Tensor
 
 from aldm import scores, subjects, unit
 from aldm_cost import RECIPE
-from chiasm import api, files
-from chiasm.head import head_mask
-from chiasm.modality import modality_name
+from chiasm import files
+from chiasm.image.foreground import foreground_mask
+from chiasm.methods.aldm.settings import LatentLosses
+from chiasm.methods.aldm.translator import ALDM
+from chiasm.methods.load import load_translator
 from chiasm.training.fit import train
-from chiasm.training.settings import LatentLosses, TrainingSettings, training_settings
-from chiasm.translators import RunOptions
-from chiasm.translators.aldm import ALDM
-from harness import RESULTS, save, show
+from chiasm.training.settings import TrainingSettings, training_settings
+from harness import modalities, rows_to_extend, save, show
 
 # Iterations of the autoencoder, whose boxes are small, for one of MS-SPADE.
 BOXES = 3
@@ -44,13 +44,13 @@ COLUMNS = ("psnr", "ssim", "sharpness", "slice_jump", "codes", "train_seconds")
 class ThereAndBack(ALDM):
     """The autoencoder alone: the source itself, as well as its latent can hold it."""
 
-    def run(self, source: Tensor, places: list[int], on_step: Any) -> Tensor:
+    def run(self, source: Tensor, slice_indices: list[int], on_step: Any) -> Tensor:
         codec = self.model.module.codec
         return codec.decode(codec.encode(source))
 
 
 def sharpness(image: np.ndarray, mask: np.ndarray) -> float:
-    """Mean length of the gradient in the head."""
+    """Mean length of the gradient in the foreground."""
     return float(np.sqrt(sum(one**2 for one in np.gradient(image)))[mask].mean())
 
 
@@ -59,7 +59,7 @@ def settings_of(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Trai
     count = chosen.iterations  # the recipe has numbers of its own for its stages
     stages = {"autoencoder": BOXES * count, "translator": count, "diffusion": 1}
     told = [f"stages.{name}.iterations={each}" for name, each in stages.items()]
-    told.append("latent.quantise=true")  # else there was nothing to lose without the loss of codes
+    told.append("latent.quantise=true")  # without codes, their loss would mean nothing
     weights = dict(LatentLosses()) | ({} if row == "none" else {row: 0})
     # The recipe's stage has weights of its own.
     for where in ("losses", "stages.translator.losses"):
@@ -75,25 +75,29 @@ def trained(row: str, chosen: argparse.Namespace, wanted: list[str]) -> Path:
     """The row's model, trained or resumed if it is not there."""
     folder = chosen.runs / chosen.data.name / row
     settings = settings_of(row, chosen, wanted)
-    print(f"training without {row}", flush=True)
-    # What is there is gone on with, and refused if its settings were others.
+    print(
+        "training with all five losses" if row == "none" else f"training without {row}", flush=True
+    )
+    # An interrupted training is resumed; one of other settings is refused.
     resume = (folder / "autoencoder" / "training.yaml").is_file()
     train(chosen.data, folder, settings, resume=resume, overwrite=not resume)
     return folder
 
 
-def judged(row: str, folder: Path, unseen: list[Any], wanted: list[str]) -> Iterator[Any]:
+def scored(row: str, folder: Path, unseen: list[Any], wanted: list[str]) -> Iterator[Any]:
     """Scores of every subject and modality there and back, and of every pair."""
-    model = api.load_translator(folder, to=wanted[0]).model
+    estimate = load_translator(folder, to=wanted[0], start="estimate")
+    model = estimate.model
     stages = (folder / name / "config.json" for name in ("autoencoder", "translator"))
     took = sum(json.loads(path.read_text())["training"]["seconds"] for path in stages)
     used = model.module.codec.network.codebook.ema_cluster_size
     codes = int((used > 0.01 * used.mean()).sum())
     for name, images, mask in unseen:
-        there = {(key, key): ThereAndBack(model.towards(key)) for key in wanted}
+        there: dict[tuple[str, str], Any] = {
+            (key, key): ThereAndBack(model.towards(key), estimate.options) for key in wanted
+        }
         across = {
-            (source, target): ALDM(model.towards(target), RunOptions(start="estimate"))
-            for source, target in permutations(wanted, 2)
+            (source, target): estimate.towards(target) for source, target in permutations(wanted, 2)
         }
         for (source, target), translator in (there | across).items():
             made = unit(translator.translate(images[source], mask).volume, mask)
@@ -130,33 +134,32 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=300, help="of MS-SPADE")
     parser.add_argument("--modalities", default="T1,T2,PD,FLAIR")
     parser.add_argument("--subjects", type=int, default=4)
+    parser.add_argument("--rows", default=",".join(ROWS), help="which losses are left out")
     parser.add_argument("--runs", type=Path, default=Path("runs/aldm-losses"))
     parser.add_argument("--save", default="aldm_losses")
     parser.add_argument("settings", nargs="*", help="of all trainings, key=value")
     chosen = parser.parse_args()
 
-    wanted = [modality_name(name) for name in chosen.modalities.split(",")]
-    leave_out = ("data", "unseen", "runs")
+    wanted = modalities(chosen.modalities)
+    if unknown := set(chosen.rows.split(",")) - set(ROWS):
+        parser.error(f"--rows {', '.join(sorted(unknown))}: legal: {', '.join(ROWS)}")
+    leave_out = ("data", "unseen", "runs", "rows")
     settings = {key: value for key, value in vars(chosen).items() if key not in leave_out}
     settings["training"] = settings_of("none", chosen, wanted).model_dump(mode="json")
-    path = RESULTS / f"{chosen.save}.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
-    if before.get("settings", settings) != settings:
-        parser.error(f"{path.name} holds rows of other settings; legal: another name to --save")
-    rows = before["rows"]
+    rows = rows_to_extend(parser, chosen.save, settings)
     done = {row["method"] for row in rows}
     unseen = []
     for name, paths in subjects(chosen.unseen, wanted, chosen.subjects):
         images = {key: files.read(one, modality=key) for key, one in paths.items()}
-        mask = head_mask(images[wanted[0]])
+        mask = foreground_mask(images[wanted[0]])
         images = {
             key: replace(one, array=np.where(mask, one.array, 0)) for key, one in images.items()
         }
         unseen.append((name, images, mask))
-    for row in ROWS:
+    for row in chosen.rows.split(","):
         if (row == "none" and "all five" in done) or f"without {row}" in done:
             continue
-        rows += judged(row, trained(row, chosen, wanted), unseen, wanted)
+        rows += scored(row, trained(row, chosen, wanted), unseen, wanted)
         save(chosen.save, settings, summarised(rows), rows)
     show(f"ALDM's losses, {chosen.iterations} iterations of MS-SPADE", summarised(rows), COLUMNS)
 

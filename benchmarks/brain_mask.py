@@ -1,12 +1,12 @@
-"""Where the brain is in the T1 of a whole head: a digital person's brain, laid on it."""
+"""Where the brain is in the T1 of a whole head: the brain of a digital subject is laid on it."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
+from chiasm.image.volume import Volume
 from chiasm.phantom import Settings, subject
-from chiasm.volume import Volume
 
 # ITK counts millimetres to the left and back, NIfTI to the right and front.
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -16,14 +16,14 @@ _MARGIN = 4.0  # mm
 def brain_mask(t1: Volume, seed: int = 0) -> np.ndarray:
     """A bool array on the scan's grid, without the brain's outermost layer.
 
-    Registers a digital person with a head to the scan, rigidly, then with twelve parameters, by
-    mutual information. That is good to some mm, so a margin keeps the scalp out, whose fat would
-    set the range of intensities.
+    A digital subject with a head is registered to the scan by mutual information, rigidly at
+    first and then with twelve parameters. The error is some mm. A margin therefore keeps the
+    scalp out, whose fat would set the range of intensities.
     """
     import SimpleITK as sitk
 
-    person = subject(seed, Settings(modalities=("T1w",), spacing=2, head=True))
-    head, labels = person.volumes["T1w"], person.labels
+    digital = subject(seed, Settings(modalities=("T1w",), spacing=2, head=True))
+    head, labels = digital.volumes["T1w"], digital.labels
     fixed, moving = _image(t1.array, t1.affine), _image(head.array, head.affine)
     inside = _image(labels.array > 0, labels.affine)
     transform = sitk.CenteredTransformInitializer(
@@ -55,7 +55,7 @@ def brain_mask(t1: Volume, seed: int = 0) -> np.ndarray:
 
 
 def _image(array: np.ndarray, affine: np.ndarray) -> object:
-    """An image of ITK's: axes turned round, millimetres to the left and to the back."""
+    """The image as ITK has it: its axes in reverse, its millimetres to the left and to the back."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0), np.float32))

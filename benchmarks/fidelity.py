@@ -3,8 +3,9 @@
     chiasm phantom -o DIR --subjects 20 --seed 90000 --spacing 1
     python benchmarks/fidelity.py --data DIR [--slices 6] [--model NAME=FOLDER]
 
-The shipped models' methods, and those of folders that `make baselines` trains. Runs `chiasm
-compare` in --runs, where an interrupted run goes on, and saves its summary and rows.
+The methods are those of the shipped models and of the folders that `make -C benchmarks baselines`
+trains. `chiasm compare` is run in the folder --runs, where an interrupted run goes on. Its summary
+and its rows are saved.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 from pathlib import Path
 
 import chiasm
+from chiasm.comparison.outputs import print_tables
 from harness import save
 
 SHIPPED = ("none", "histogram", "sdedit@0.25", "sdedit@0.5", "sdedit@0.75", "lmi-diffusion")
@@ -28,8 +30,6 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="more methods, NAME=FOLDER")
     parser.add_argument("--save", default="fidelity")
     chosen = parser.parse_args()
-
-    from chiasm.report.comparison import print_tables
 
     result = chiasm.compare(
         chosen.data,

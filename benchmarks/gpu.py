@@ -2,11 +2,14 @@
 
     python benchmarks/gpu.py --output DIR [--minutes 9]
 
-1. Local mutual information on the device against the CPU engine: largest difference, and times.
-2. The shipped recipes on the device, each for its share of the time left; models are written to
-   DIR/<name>, to be scored by benchmarks/phantom.py and committed if they are better.
+1. Local mutual information is computed on the device and by the CPU engine. The largest difference
+   and both times are written to DIR/gpu.json.
+2. Every shipped recipe is trained on the device for its share of the time left. The models are
+   written to DIR/<name>. benchmarks/phantom.py scores them, and benchmarks/ship.py ships them if
+   they are better.
 
-Without a CUDA device it stops with one line and exit code 2.
+Without a CUDA device it stops with one line and exit code 2. With ``--device cpu`` the same steps
+run on the CPU, which shows that they work and nothing else.
 """
 
 from __future__ import annotations
@@ -29,30 +32,33 @@ PLAN = (
     ("brain-t1-lmi", "lmi-diffusion", T1, 16, 0.5),
     ("brain-any", "aldm", ("--modalities", "T1,T2,PD,FLAIR"), 2, 1.0),
 )
-TRIAL = 100  # iterations that tell the speed
+LEAST = 20  # seconds; in less time nothing is trained
+SHAPES = ((1, 1, 64, 64), (1, 1, 128, 128), (8, 1, 128, 128), (1, 1, 256, 256))
+SHAPES += ((1, 1, 48, 48, 48), (1, 1, 128, 128, 128))
 
 
-def compare_lmi() -> list[dict]:
+def compare_lmi(device: str) -> list[dict]:
     """Differences and times of the operator, device against CPU."""
     import torch
 
     from chiasm.lmi import prepare
 
+    def finished() -> float:
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
     rows = []
-    shapes = [(1, 1, 64, 64), (1, 1, 128, 128), (8, 1, 128, 128), (1, 1, 256, 256)]
-    shapes += [(1, 1, 48, 48, 48), (1, 1, 128, 128, 128)]
-    for shape in shapes:
+    for shape in SHAPES:
         generator = torch.Generator().manual_seed(0)
         source, other = (torch.rand(shape, generator=generator) for _ in range(2))
         expected = prepare(source)(other)
-        on_device = prepare(source.cuda())
-        there = other.cuda()
+        on_device = prepare(source.to(device))
+        there = other.to(device)
         on_device(there)
-        torch.cuda.synchronize()
-        start = time.perf_counter()
+        start = finished()
         result = on_device(there)
-        torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
+        seconds = finished() - start
         start = time.perf_counter()
         prepare(source)(other)
         rows.append(
@@ -87,7 +93,7 @@ def lengths(recipe: Path) -> dict[str, int]:
 
 
 def seconds_of(model: Path, key: str) -> float:
-    """How long the stage trained whose length this setting gives; stages lie in own folders."""
+    """Of the training whose length this setting gives; a stage lies in a folder of its own."""
     folder = model if key == "iterations" else model / key.split(".")[1]
     return json.loads((folder / "config.json").read_text())["training"]["seconds"]
 
@@ -97,42 +103,47 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9)
     parser.add_argument("--subjects", type=int, default=48)
+    parser.add_argument("--spacing", default="2", help="of the brains, in mm")
+    parser.add_argument("--trial", type=int, default=100, help="iterations that show the speed")
+    parser.add_argument("--device", default="cuda")
     chosen = parser.parse_args()
     try:
         import torch
     except ImportError:
         print("gpu: torch is not installed", file=sys.stderr)
         return 2
-    if not torch.cuda.is_available():
+    on_gpu = torch.device(chosen.device).type == "cuda"
+    if on_gpu and not torch.cuda.is_available():
         print("gpu: there is no CUDA device here", file=sys.stderr)
         return 2
     end = time.monotonic() + 60 * chosen.minutes
     sys.path.insert(0, str(ROOT / "src"))
     chosen.output.mkdir(parents=True, exist_ok=True)
-    facts = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
-    facts["lmi"] = compare_lmi()
+    name = torch.cuda.get_device_name() if on_gpu else chosen.device
+    facts = {"device": name, "torch": torch.__version__, "lmi": compare_lmi(chosen.device)}
     (chosen.output / "gpu.json").write_text(json.dumps(facts, indent=1) + "\n")
     data = chosen.output / "phantoms"
     chiasm("phantom", "-o", str(data), "--subjects", str(chosen.subjects), "--seed", "1",
-           "--spacing", "2", "--overwrite")  # fmt: skip
+           "--spacing", chosen.spacing, "--overwrite")  # fmt: skip
     for name, method, read, batch, share in PLAN:
         seconds = (end - time.monotonic()) * share
-        if seconds < 20:
+        if seconds < LEAST:
             print(f"gpu: no time left for {name}", file=sys.stderr)
             break
         model = chosen.output / name
-        # A short run tells each stage's speed; the real one keeps the recipe's shares of them.
+        # A short run shows each stage's speed. The stages of the real run then have the recipe's
+        # proportions.
         start = time.monotonic()
         recipe = RECIPES / f"{name}.yaml"
         common = ["-i", str(data), "-o", str(model), *read, "--method", method,
-                  "--config", str(recipe), "--device", "cuda",
+                  "--config", str(recipe), "--device", chosen.device,
                   "--overwrite", f"batch={batch}"]  # fmt: skip
         planned = lengths(recipe)
-        chiasm("train", *common, *(f"{key}={TRIAL}" for key in planned))
+        chiasm("train", *common, *(f"{key}={chosen.trial}" for key in planned))
         spent = time.monotonic() - start
-        trial = sum(seconds_of(model, key) / TRIAL * count for key, count in planned.items())
+        trial = sum(seconds_of(model, key) / chosen.trial * count for key, count in planned.items())
         factor = 0.8 * (seconds - spent) / max(trial, 1e-3)
-        scaled = {key: max(2 * TRIAL, int(factor * count)) for key, count in planned.items()}
+        scaled = {key: max(2 * chosen.trial, int(factor * count)) for key, count in planned.items()}
         chiasm("train", *common, *(f"{key}={count}" for key, count in scaled.items()))
     return 0
 

@@ -1,12 +1,12 @@
 """Local mutual information: time, memory and growth, beside its definition in the same run.
 
-    python benchmarks/lmi.py [--golden FILE.npz] [--largest 1024 --deepest 128] [--device cuda]
+    python benchmarks/lmi.py [--largest 1024 --deepest 128] [--device cuda]
 
-Images are uniform noise, of which nothing can be skipped; with --golden also its pair ``t2`` and
-``xt``, a real T2 slice and a noised T1. Every case runs in a process of its own, so that its peak
-of memory is its own: what is reported is above inputs, output and what is kept of the source. The
-definition is what a reader would write in torch: patches unfolded, Parzen weights, one batched
-product for each offset. Memory on the CPU is read from Linux' /proc: it runs on Linux alone.
+Images are uniform noise, of which nothing can be skipped. Every case runs in a process of its own,
+so that its peak of memory is its own: what is reported is above inputs, output and what is kept of
+the source. The definition is what a reader would write in torch: patches unfolded, Parzen weights,
+one batched product for each offset. Memory on the CPU is read from Linux' /proc: it runs on Linux
+alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.nn import functional
 import chiasm.lmi
 from chiasm.lmi import LMISettings
 from chiasm.lmi.definition import parzen_weights
-from chiasm.progress import progress
+from chiasm.machine.progress import progress
 from harness import save, show
 
 COLUMNS = ("shape", "patch", "bins", "threads", "seconds", "memory_mb", "definition_seconds")
@@ -105,12 +105,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     """Time, memory, and the definition's time and difference, of one case."""
     torch.set_num_threads(case["threads"])
     device = case["device"]
-    if case["golden"]:
-        with np.load(case["golden"]) as golden:
-            source, other = (torch.from_numpy(golden[name]).float() for name in ("t2", "xt"))
-    else:
-        generator = torch.Generator().manual_seed(0)
-        source, other = (torch.rand(case["shape"], generator=generator) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    source, other = (torch.rand(case["shape"], generator=generator) for _ in range(2))
     source, other = source.to(device), other.to(device)
     settings = LMISettings(patch_size=case["patch"], bins=case["bins"])
     arguments = {"patch_size": case["patch"], "bins": case["bins"]}
@@ -126,7 +122,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     gflop = pixels * settings.search_size**axes * case["bins"] ** 2 * each / 1e9
     row = {**case, "shape": "×".join(map(str, source.shape)), "pixels": pixels}
     row |= {"seconds": seconds, "memory_mb": memory / 2**20, "gflop": gflop}
-    row["share_of_peak"] = None if case["golden"] else gflop / seconds / case["peak"]
+    row["share_of_peak"] = gflop / seconds / case["peak"]
     if case["define"] and pixels <= DEFINED:
         expected = torch.zeros_like(other)
 
@@ -180,7 +176,6 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--golden", type=Path)
     parser.add_argument("--largest", type=int, default=1024)
     parser.add_argument("--deepest", type=int, default=128)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -191,7 +186,7 @@ def main() -> None:
 
     peaks = {n: peak_gflops(n, chosen.device) for n in {1, chosen.threads}}
     base = {"patch": 3, "bins": 27, "threads": chosen.threads, "device": chosen.device}
-    base |= {"golden": None, "define": False}
+    base |= {"define": False}
     cases = [
         base | {"series": "2D", "shape": (n, n), "define": True}
         for n in (64, 128, 256, 512, 1024)
@@ -205,8 +200,6 @@ def main() -> None:
     cases += [base | {"series": "patch", "shape": (128, 128), "patch": n} for n in (5, 7)]
     cases += [base | {"series": "bins", "shape": (128, 128), "bins": n} for n in (16, 64)]
     cases += [base | {"series": "threads", "shape": (128, 128), "threads": 1}]
-    if chosen.golden:
-        cases.insert(0, base | {"series": "golden", "golden": str(chosen.golden), "define": True})
 
     rows = []
     with progress("cases", len(cases)) as advance:
@@ -214,7 +207,6 @@ def main() -> None:
             context = multiprocessing.get_context("spawn")
             with context.Pool(1) as pool:
                 rows.append(pool.apply(measure, (case | {"peak": peaks[case["threads"]]},)))
-            rows[-1]["golden"] = bool(rows[-1]["golden"])
             advance(1)
     lines = [{"pair": row["series"], "method": chosen.device, **row} for row in rows]
     show("Local mutual information, one map", lines, COLUMNS)
@@ -225,7 +217,7 @@ def main() -> None:
         "growth_3d": growth(rows, 3, 32**3),
     }
     print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n")
-    settings = {key: value for key, value in vars(chosen).items() if key not in ("golden", "plot")}
+    settings = {key: value for key, value in vars(chosen).items() if key != "plot"}
     save(chosen.save, settings | facts, lines, [])
     if chosen.plot:
         plot(rows, chosen.plot)

@@ -1,9 +1,10 @@
 """The gradient of local mutual information: box sums beside the engine in plain torch.
 
-    python benchmarks/lmi_gradient.py [--deepest 96]
+    python benchmarks/lmi_gradient.py [--largest 256 --deepest 96]
 
-Scores of two noise images and their gradient, as steering uses them: patch 5, 11 bins, kernel 0.1,
-no offsets searched. The torch engine is run on images of up to 2^15 voxels alone.
+The scores of two noise images and their gradient are computed as loss guidance uses them: patch 5,
+11 bins, kernel 0.1, and no offsets are searched. The torch engine is run on images of at most 2^15
+voxels.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from chiasm.diffusion.steering import SteeringSettings
+from chiasm.diffusion.loss_guidance import LossGuidanceSettings
 from chiasm.lmi import LMISettings
 from chiasm.lmi.cpu import NumbaEngine
 from chiasm.lmi.cpu_gradient import NumbaGradient
@@ -43,7 +44,7 @@ def measured(shape: tuple[int, ...], settings: LMISettings) -> dict[str, Any]:
     source, other = (torch.rand((1, *shape), generator=generator) for _ in range(2))
     engine = NumbaEngine(source, settings, MEMORY)
     found, seconds = gradient(NumbaGradient(source, settings, MEMORY, engine), other)
-    row: dict[str, Any] = {"pair": "×".join(map(str, shape)), "method": "steering"}
+    row: dict[str, Any] = {"pair": "×".join(map(str, shape)), "method": "loss guidance"}
     row |= {"seconds": seconds, "torch_seconds": None, "ratio": None, "difference": None}
     if source.numel() <= TORCH:
         expected, took = gradient(TorchEngine(source, settings, MEMORY), other)
@@ -54,11 +55,12 @@ def measured(shape: tuple[int, ...], settings: LMISettings) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--largest", type=int, default=256)
     parser.add_argument("--deepest", type=int, default=96)
     parser.add_argument("--save", default="lmi_gradient")
     chosen = parser.parse_args()
-    settings = LMISettings(**SteeringSettings().operator())
-    shapes: list[tuple[int, ...]] = [(64, 64), (128, 128), (256, 256)]
+    settings = LMISettings(**LossGuidanceSettings().operator())
+    shapes: list[tuple[int, ...]] = [(n, n) for n in (64, 128, 256) if n <= chosen.largest]
     shapes += [(n, n, n) for n in (16, 32, 64, 96) if n <= chosen.deepest]
     rows = [measured(shape, settings) for shape in shapes]
     show("Scores and their gradient", rows, COLUMNS)

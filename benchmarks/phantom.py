@@ -1,48 +1,67 @@
-"""Translators on digital brains of unseen seeds: PD, T2 and FLAIR → T1, beside the real T1.
+"""Translators on digital brains of unseen seeds: PD, T2 and FLAIR to T1, beside the real T1.
 
     python benchmarks/phantom.py [--subjects 10] [--slices 10] [--model NAME=FOLDER]
 
-Every method is judged by the shipped T1 segmenter on the same axial slices of the same subjects.
-`make benchmarks` trains the model of the published operator, which is not shipped, and adds it.
+Every translation is segmented by the shipped T1 segmenter and scored on the same axial slices of
+the same subjects. `make -C benchmarks benchmarks` trains the model of the published operator,
+which is not shipped, and adds it.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from chiasm import api
-from chiasm.evaluation.cases import Case
-from chiasm.evaluation.judge import real_name
-from chiasm.evaluation.slices import take
-from chiasm.evaluation.summary import summarise
-from chiasm.head import head_mask
-from chiasm.modality import modality_name
+from chiasm.comparison.cases import Case
+from chiasm.comparison.score import real_name
+from chiasm.comparison.summary import summarise
+from chiasm.image.foreground import foreground_mask
+from chiasm.machine.progress import progress
 from chiasm.phantom import Settings, subject
 from chiasm.phantom.dataset import subject_seed
-from chiasm.progress import progress
+from chiasm.scoring.slices import take
 from chiasm.segmenters import Segmenter
-from harness import add_methods, judge_all, methods, save, show
+from chiasm.segmenters.load import load_segmenter
+from harness import add_brains, add_methods, methods, modalities, save, score_all, show, target_of
 
 COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
 COLUMNS += ("seconds_per_slice",)
+# Foreground (I, J, K) and labels (I, J, K) of a brain -> indices of its axial slices.
+Choice = Callable[[np.ndarray, np.ndarray], range]
 
 
-def cases(
-    chosen: argparse.Namespace, sources: list[str], target: str, segmenter: Segmenter
+def brains(
+    chosen: argparse.Namespace,
+    sources: Sequence[str],
+    target: str,
+    segmenter: Segmenter,
+    choice: Choice,
+    *,
+    lesions: bool = False,
 ) -> Iterator[Case]:
-    """The cases of all subjects; slices span the middle 70 % of the brain."""
-    settings = Settings(modalities=(target, *sources), spacing=chosen.spacing)
+    """The cases of digital brains: of every subject, one for each source.
+
+    Parameters
+    ----------
+    chosen : argparse.Namespace
+        ``subjects``, ``seed`` and ``spacing``, as `harness.add_brains` reads them.
+    sources, target
+        BIDS suffixes.
+    segmenter : Segmenter
+        Its labels of the real target are the ceiling.
+    choice : callable
+        Which axial slices of a brain are kept.
+    lesions : bool
+        Whether the brains have lesions.
+    """
+    settings = Settings(modalities=(target, *sources), spacing=chosen.spacing, lesions=lesions)
     with progress("phantoms", chosen.subjects) as advance:
         for number in range(1, chosen.subjects + 1):
             one = subject(subject_seed(chosen.seed, number), settings)
-            mask = head_mask(one.volumes[target])
-            inside = np.flatnonzero(mask.any(axis=(0, 1)))
-            first, last = np.quantile(inside, [0.15, 0.85])
-            step = max(1, round((last - first) / max(chosen.slices - 1, 1)))
-            which = range(int(first), int(first) + step * chosen.slices, step)
+            mask = foreground_mask(one.volumes[target])
+            which = choice(mask, one.labels.array)
             mask = mask[:, :, which]
             truth, real = (take(image, 2, which) for image in (one.labels, one.volumes[target]))
             ceiling = segmenter.segment(real, mask).labels
@@ -52,30 +71,51 @@ def cases(
                     for key, value in one.parameters[source].items()
                     if key.startswith("cnr_")
                 }
-                image = take(one.volumes[source], 2, which)
-                name = f"{number:02d}"
-                yield Case(name, image, real, mask, ceiling, truth, adjacent=step == 1, facts=facts)
+                yield Case(
+                    f"{number:02d}",
+                    take(one.volumes[source], 2, which),
+                    real,
+                    mask,
+                    ceiling,
+                    truth,
+                    adjacent=which.step == 1,
+                    facts=facts,
+                )
             advance(1)
+
+
+def middle_slices(mask: np.ndarray, count: int) -> range:
+    """Indices of evenly spaced axial slices over the middle 70 % of a foreground."""
+    inside = np.flatnonzero(mask.any(axis=(0, 1)))
+    first, last = np.quantile(inside, [0.15, 0.85])
+    step = max(1, round((last - first) / max(count - 1, 1)))
+    return range(int(first), int(first) + step * count, step)
+
+
+def cases(
+    chosen: argparse.Namespace, sources: Sequence[str], target: str, segmenter: Segmenter
+) -> Iterator[Case]:
+    """The cases of all subjects, on ``chosen.slices`` slices of the middle of the brain."""
+
+    def choice(mask: np.ndarray, labels: np.ndarray) -> range:
+        return middle_slices(mask, chosen.slices)
+
+    return brains(chosen, sources, target, segmenter, choice)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=10)
-    parser.add_argument("--slices", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=90000)
-    parser.add_argument("--spacing", type=float, default=2.0)
-    parser.add_argument("--sources", default="PD,T2,FLAIR")
+    add_brains(parser, subjects=10, slices=10, sources="PD,T2,FLAIR")
     add_methods(parser, save="phantom")
     chosen = parser.parse_args()
 
-    compared = methods(chosen, edit_levels=(0.25, 0.5, 0.75))
-    segmenter = api.load_segmenter(chosen.segmenter)
-    target = segmenter.model.config.target
-    sources = [modality_name(name) for name in chosen.sources.split(",")]
+    segmenter = load_segmenter(chosen.segmenter)
+    compared = methods(chosen, (0.25, 0.5, 0.75), segmenter)
+    target = target_of(segmenter)
 
     rows = []
-    for case in cases(chosen, sources, target, segmenter):
-        rows += judge_all(case, compared, segmenter)
+    for case in cases(chosen, modalities(chosen.sources), target, segmenter):
+        rows += score_all(case, compared)
     lines = summarise(rows, ceiling=real_name(target))
     show("Digital brains of unseen seeds", lines, COLUMNS)
     save(chosen.save, vars(chosen), lines, rows)

@@ -3,12 +3,13 @@
     python benchmarks/real.py --data DIR
 
 DIR holds ``open_ms/mni_1mm/patient07`` (T1, T2, FLAIR), ``spm12_templates`` (T1, PD) and
-``itk_slices`` (BrainT1Slice.png, BrainProtonDensitySlice.png). Of others --slices evenly spaced
-axial slices are judged: patients with tumours, ``brats_gli`` and ``brats2018/*``, and scans as they
-came from the scanner, ``open_ms/native/PATIENT_SESSION``, whose brain `brain_mask` finds (pip
-install -e ".[benchmarks]"); T1, T2 and FLAIR each. What is not there is left out and said so. No
-set has expert tissue labels beside two modalities, so the reference is the shipped segmenter's
-result on the real T1: Dice is agreement, not accuracy.
+``itk_slices`` (BrainT1Slice.png, BrainProtonDensitySlice.png). The other sets have T1, T2 and
+FLAIR, and --slices evenly spaced axial slices of each scan are scored. They are patients with
+tumours (``brats_gli`` and ``brats2018/*``) and scans as they came from the scanner
+(``open_ms/native/PATIENT_SESSION``), whose brain `brain_mask` finds (pip install -e
+".[benchmarks]"). A line names each set that is not there. No set has expert tissue labels beside
+two modalities, so that the reference is the shipped segmenter's result on the real T1: Dice is
+agreement, not accuracy.
 """
 
 from __future__ import annotations
@@ -25,18 +26,17 @@ from typing import Any
 import numpy as np
 
 from brain_mask import brain_mask
-from chiasm import api, files
-from chiasm.evaluation.cases import Case, Reader, Session, find_sessions
-from chiasm.evaluation.judge import real_name
-from chiasm.evaluation.summary import summarise
-from chiasm.head import head_mask
+from chiasm import files
+from chiasm.comparison.cases import Case, Reader, Session, find_sessions
+from chiasm.comparison.score import real_name
+from chiasm.comparison.summary import summarise
+from chiasm.image.foreground import foreground_mask
+from chiasm.image.volume import TISSUES, Label, LabelVolume, Volume
+from chiasm.pipeline import Pipeline
 from chiasm.segmenters import Segmenter
-from chiasm.translators import Translator
-from chiasm.volume import TISSUES, Label, LabelVolume, Volume
-from harness import add_methods, judge_all, methods, save, show
-
-COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
-COLUMNS += ("seconds_per_slice",)
+from chiasm.segmenters.load import load_segmenter
+from harness import absent, add_methods, methods, save, score_all, show, target_of
+from phantom import COLUMNS
 
 
 def _volume(path: Path, modality: str) -> Volume:
@@ -59,28 +59,22 @@ def _slice_brain(real: Volume) -> np.ndarray:
 def sets(data: Path) -> Iterator[tuple[str, Volume, Volume, np.ndarray]]:
     """(subject, source, real T1, brain mask) of every set that is there."""
     patient = data / "open_ms" / "mni_1mm" / "patient07"
-    if patient.is_dir():
+    if not absent(patient):
         real = _volume(patient / "T1.nii.gz", "T1")
-        mask = head_mask(real)
+        mask = foreground_mask(real)
         for name in ("T2", "FLAIR"):
             yield "open_ms patient07", _volume(patient / f"{name}.nii.gz", name), real, mask
-    else:
-        print(f"left out, not there: {patient}")
     templates = data / "spm12_templates"
-    if templates.is_dir():
+    if not absent(templates):
         real = _volume(templates / "T1.nii.gz", "T1")
         priors = [files.read(templates / f"{name}.nii.gz") for name in ("grey", "white", "csf")]
         mask = sum(prior.array for prior in priors) > 0.5
         yield "spm12 template", _volume(templates / "PD.nii.gz", "PD"), real, mask
-    else:
-        print(f"left out, not there: {templates}")
     slices = data / "itk_slices"
-    if slices.is_dir():
+    if not absent(slices):
         real = _volume(slices / "BrainT1Slice.png", "T1")
         source = _volume(slices / "BrainProtonDensitySlice.png", "PD")
         yield "itk slice", source, real, _slice_brain(real)
-    else:
-        print(f"left out, not there: {slices}")
 
 
 def cases(data: Path, segmenter: Segmenter) -> Iterator[tuple[str, Case]]:
@@ -91,10 +85,9 @@ def cases(data: Path, segmenter: Segmenter) -> Iterator[tuple[str, Case]]:
 
 def others(data: Path, segmenter: Segmenter, slices: int) -> Iterator[tuple[str, Case]]:
     """Name of the set, and a case of it."""
-    target = segmenter.model.config.target
+    target = target_of(segmenter)
     for name in ("brats_gli", "brats2018", "open_ms/native"):
-        if not (data / name).is_dir():
-            print(f"left out, not there: {data / name}")
+        if absent(data / name):
             continue
         if name == "open_ms/native" and find_spec("SimpleITK") is None:
             print(f'left out, its brains need pip install -e ".[benchmarks]": {name}')
@@ -127,18 +120,18 @@ def main() -> None:
     add_methods(parser, save="real")
     chosen = parser.parse_args()
 
-    compared = methods(chosen, edit_levels=(0.5,))
-    segmenter = api.load_segmenter(chosen.segmenter)
-    ceiling = real_name(segmenter.model.config.target)
+    segmenter = load_segmenter(chosen.segmenter)
+    compared = methods(chosen, (0.5,), segmenter)
+    ceiling = real_name(target_of(segmenter))
 
     rows: list[dict[str, Any]] = []
     every = cases(chosen.data, segmenter)
     for name, case in chain(every, others(chosen.data, segmenter, chosen.slices)):
-        rows += [{"set": name, **row} for row in judge_all(case, compared, segmenter)]
+        rows += [{"set": name, **row} for row in score_all(case, compared)]
         print(f"{name}: {case.subject} {case.session} {case.pair}", flush=True)
         if chosen.pictures:
-            shown = next(one.model for one in compared if one.name == "regression")
-            picture(case, shown, segmenter, chosen.pictures)
+            shown = next(one for one in compared if one.name == "regression")
+            picture(case, shown.pipeline, chosen.pictures)
     lines = []
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row for row in rows if row["set"] == name]
@@ -151,18 +144,20 @@ def main() -> None:
     save(chosen.save, settings, lines, rows)
 
 
-def picture(case: Case, translator: Translator, segmenter: Segmenter, folder: Path) -> None:
+def picture(case: Case, pipeline: Pipeline, folder: Path) -> None:
     """One PNG: source, translated, real T1, and both segmentations, on the fullest slice."""
     from PIL import Image
 
-    from chiasm.report.page import best_slice, panel_picture
+    from chiasm.page.write import best_slice, panel_picture
 
-    image = translator.translate(case.source, case.mask).volume
-    labels = segmenter.segment(image, case.mask).labels
+    made = pipeline.process(case.source, case.mask)
+    image, labels = made.translation, made.labels
+    assert image is not None  # the pipeline has a translator and a segmenter
+    assert labels is not None
     masked = [
         one.with_array(np.where(case.mask, one.array, 0)) for one in (case.source, image, case.real)
     ]
-    index = best_slice(case.real.with_array(case.mask.astype(np.float32)))
+    index = best_slice(case.real, case.mask)
     panels = [panel_picture("", panel, index) for panel in (*masked, labels, case.reference)]
     height = max(panel.height for panel in panels)
     strip = Image.new("RGB", (sum(panel.width for panel in panels), height))

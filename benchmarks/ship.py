@@ -3,37 +3,34 @@
     python benchmarks/ship.py NAME FOLDER --method METHOD [--results aldm]
     python benchmarks/ship.py NAME --method METHOD        # write its card anew
 
-FOLDER is what `chiasm train` wrote; METHOD is its row in benchmarks/results/<results>.json ("real
+FOLDER is what `chiasm train` wrote. METHOD is its row in benchmarks/results/<results>.json ("real
 T1w" for a segmenter). The score is the mean over the table's pairs of Dice, or of PSNR where not
-every target is segmented (`--results aldm`). The card gets the rows, and those of
-results/fidelity.json once that has judged this very model.
+every target is segmented (`--results aldm`). The card gets these rows, and those of
+results/fidelity.json if they are of this very model.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from chiasm import files, models
-from chiasm.evaluation.methods import fingerprint
-from chiasm.registry import TRANSLATORS
-from chiasm.training.card import card
-from harness import RESULTS
+from chiasm.training.card import summary
+from harness import cell, results_before
 
 _LIMIT = 20 * 2**20  # bytes; what a repository and a wheel can bear
 _COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
-# How brains are made and models trained, and what judges them, by the name of the results.
+# How brains are made, models trained and scores computed, by the name of the results.
 _MADE = {
     "phantom": ("--modalities T1 --spacing 2", "make models"),
-    "aldm": ("--spacing 2", "make any"),
+    "aldm": ("--spacing 2", "make models"),
 }
-_JUDGED = {
+_SCORED = {
     "phantom": "10 digital brains of unseen seeds, 10 axial slices each"
     " (`python benchmarks/phantom.py`)",
-    "aldm": "{subjects} digital brains of unseen seeds, whole, inside the head"
-    " (`make any-benchmarks`)",
+    "aldm": "{subjects} digital brains of unseen seeds, whole, in the foreground"
+    " (`make -C benchmarks any-benchmarks`)",
 }
 _LIMITS = {
     "phantom": "2 mm in plane",
@@ -46,7 +43,7 @@ NOTES = """
 Digital brains of `chiasm phantom --subjects 48 --seed 1 {options}`, made from
 the MNI152 2009a templates that nilearn distributes (ICBM, McConnell Brain Imaging Centre; copying
 and use permitted with the copyright notice) and signal equations with published tissue
-properties. No scan of a person was used. Trained by `{command}`.
+properties. No scan of a person was used. The model was trained by `{command}`.
 
 ## Licence
 
@@ -54,35 +51,29 @@ Apache-2.0, as the project.
 
 ## Scores
 
-On {judged}:
+On {scored}:
 
 {table}
 {fidelity}{real}
 ## Limits
 
-For research; not a medical device. Knows skull-stripped adult brains at {limits}; has seen no
-lesion, no tumour, no surgery, no child. What it has not seen it may change or remove.
+This model is for research and is not a medical device. It knows skull-stripped adult brains at
+{limits}. It has seen no lesion, no tumour, no surgery and no child. It may change or remove what it
+has not seen.
 """
 _REAL = """
-On real scans: `python benchmarks/real.py --data DIR`, table in the project's README.
+The project's README has a table of real scans (`python benchmarks/real.py --data DIR`).
 """
 
 
 def _table(lines: list[dict]) -> str:
-    def cell(value: object) -> str:
-        if isinstance(value, dict):
-            span = value.get("interval")
-            tail = f" [{span[0]:.3g}, {span[1]:.3g}]" if span else ""
-            return f"{value['mean']:.3g}{tail}"
-        return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
     names = ["pair", *(name for name in _COLUMNS if any(name in line for line in lines))]
     rows = [f"| {' | '.join(cell(line.get(name)) for name in names)} |" for line in lines]
     return "\n".join([f"| {' | '.join(names)} |", "|" + "---|" * len(names), *rows])
 
 
 FIDELITY = """
-On 20 at 1 mm, those ten among them, {slices} axial slices each
+On 20 digital brains at 1 mm, among them those ten, {slices} axial slices each
 (`python benchmarks/fidelity.py --data DIR`):
 
 {table}
@@ -91,20 +82,16 @@ On 20 at 1 mm, those ten among them, {slices} axial slices each
 
 def _fidelity(name: str, method: str) -> str:
     """The model's rows of fidelity.json; empty if those are of another model, or of none."""
-    path = RESULTS / "fidelity.json"
-    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"summary": []}
+    results = results_before("fidelity") or {"summary": []}
     model = models.load(name, kind=models.peek(name)["kind"])
-    own, settings = fingerprint(model), results.get("settings", {})
-    if settings.get("segmenter") == own:
+    own, settings = model.fingerprint, results.get("settings", {})
+    if settings.get("segmenter") == {"name": name, "model": own}:
         rows = {method}
     else:
-        runs = TRANSLATORS.load(model.config.method).__name__
-        judged = settings.get("methods", {}).items()
-        plain = {"class": runs, "model": own}
+        plain = {"method": model.config.method, "model": own}
+        compared = settings.get("methods", {}).items()
         rows = {
-            key
-            for key, one in judged
-            if plain.items() <= one.items() and not {"segmenter", "detail"} & {*one}
+            key for key, one in compared if plain.items() <= one.items() and "detail" not in one
         }
     lines = [line for line in results["summary"] if line["method"] in rows]
     return FIDELITY.format(slices=settings["slices"], table=_table(lines)) if lines else ""
@@ -118,7 +105,7 @@ def notes(kind: str, results: dict, lines: list[dict], fidelity: str) -> str:
     return NOTES.format(
         options=options,
         command=command,
-        judged=_JUDGED[kind].format(subjects=subjects),
+        scored=_SCORED[kind].format(subjects=subjects),
         table=_table(lines),
         fidelity=fidelity,
         real=real,
@@ -132,10 +119,12 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--method", required=True)
     parser.add_argument("--results", default="phantom", choices=_MADE)
-    parser.add_argument("--translatable-from", type=float, help="as benchmarks/trust.py prints it")
+    parser.add_argument(
+        "--translatable-from", type=float, help="as benchmarks/uncertainty.py prints it"
+    )
     chosen = parser.parse_args()
 
-    results = json.loads((RESULTS / f"{chosen.results}.json").read_text(encoding="utf-8"))
+    results = results_before(chosen.results) or {"summary": [], "rows": []}
     lines = [line for line in results["summary"] if line["method"] == chosen.method]
     if not lines:
         print(f"ship: {chosen.results}.json has no method {chosen.method}", file=sys.stderr)
@@ -144,7 +133,7 @@ def main() -> int:
         path = models.SHIPPED / chosen.name
         config = models.ModelConfig.model_validate_json((path / models.CONFIG).read_text())
         found = _fidelity(chosen.name, chosen.method)
-        text = card(config, chosen.name) + notes(chosen.results, results, lines, found)
+        text = summary(config, chosen.name) + notes(chosen.results, results, lines, found)
         files.write_text(path / models.CARD, text, overwrite=True)
         print(f"wrote the card of {chosen.name}")
         return 0
@@ -165,7 +154,7 @@ def main() -> int:
     facts = config.training | {"score": round(score, 4), "score_is": key}
     least = chosen.translatable_from
     config = config.model_copy(update={"training": facts, "translatable_from": least})
-    text = card(config, chosen.name) + notes(chosen.results, results, lines, "")
+    text = summary(config, chosen.name) + notes(chosen.results, results, lines, "")
     models.save(models.SHIPPED / chosen.name, config, model.module, text)
     print(f"shipped {chosen.name}: {score:.4f}")
     return 0

@@ -1,54 +1,56 @@
-"""Few steps: quality and time of a diffusion at 1, 2, 4, 8 and 20 steps of each scheduler.
+"""Quality and time of a diffusion at 1, 2, 4, 8 and 20 steps of each scheduler.
 
-    python benchmarks/steps.py [--model brain-t1-lmi] [--subjects 4] [--slices 6] [--start guide]
+    python benchmarks/steps.py [--model brain-t1-lmi] [--subjects 4] [--slices 6]
 
-On digital brains of unseen seeds, as benchmarks/phantom.py. Prints the table and saves it.
+The digital brains are those of benchmarks/phantom.py. The table is printed and saved.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from chiasm import api
-from chiasm.evaluation.judge import real_name
-from chiasm.evaluation.methods import Method
-from chiasm.evaluation.summary import summarise
-from chiasm.modality import modality_name
-from harness import judge_all, save, show
+from chiasm.comparison.score import real_name
+from chiasm.comparison.summary import summarise
+from chiasm.methods.load import load_translator
+from chiasm.registry import DEFAULT_SEGMENTER
+from chiasm.segmenters.load import load_segmenter
+from harness import (
+    DIFFUSION,
+    add_brains,
+    candidates,
+    modalities,
+    save,
+    score_all,
+    show,
+    target_of,
+)
 from phantom import COLUMNS, cases
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="brain-t1-lmi")
-    parser.add_argument("--segmenter", default="brain-t1-tissue")
+    parser.add_argument("--model", default=DIFFUSION)
+    parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER)
     parser.add_argument("--schedulers", default="ddim,dpm++,unipc")
     parser.add_argument("--steps", default="1,2,4,8,20")
-    parser.add_argument("--start", choices=("noise", "guide"), default="noise")
     parser.add_argument("--noise", choices=("slice", "shared"), default="slice")
-    parser.add_argument("--subjects", type=int, default=4)
-    parser.add_argument("--slices", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=90000)
-    parser.add_argument("--spacing", type=float, default=2.0)
-    parser.add_argument("--sources", default="PD,T2")
+    add_brains(parser, subjects=4, slices=6, sources="PD,T2")
     parser.add_argument("--save", default="steps")
     chosen = parser.parse_args()
 
-    options = {"start": chosen.start, "noise": chosen.noise}
-    translators = {"none": api.load_translator(chosen.model, "none")}
+    translators = {"none": load_translator(chosen.model, "none")}
     for scheduler in chosen.schedulers.split(","):
         for steps in map(int, chosen.steps.split(",")):
-            translators[f"{scheduler} {steps}"] = api.load_translator(
-                chosen.model, scheduler=scheduler, steps=steps, **options
+            translators[f"{scheduler} {steps}"] = load_translator(
+                chosen.model, scheduler=scheduler, steps=steps, noise=chosen.noise
             )
-    segmenter = api.load_segmenter(chosen.segmenter)
-    target = translators["none"].model.config.target
-    sources = [modality_name(name) for name in chosen.sources.split(",")]
+    segmenter = load_segmenter(chosen.segmenter)
+    compared = candidates(translators, segmenter)
+    target = target_of(segmenter)
 
-    compared = [Method(name, translator) for name, translator in translators.items()]
     rows = []
-    for case in cases(chosen, sources, target, segmenter):
-        rows += judge_all(case, compared, segmenter)
+    for case in cases(chosen, modalities(chosen.sources), target, segmenter):
+        rows += score_all(case, compared)
     lines = summarise(rows, ceiling=real_name(target))
     show(f"{chosen.model}, from few steps to many", lines, COLUMNS)
     save(chosen.save, vars(chosen), lines, rows)

@@ -1,4 +1,4 @@
-"""The demonstration: a digital brain no training has seen, translated, segmented, judged."""
+"""The demonstration: translate, segment and score a digital brain that no model was trained on."""
 
 from __future__ import annotations
 
@@ -11,96 +11,115 @@ from typing import Any
 import numpy as np
 
 import chiasm
-from chiasm import api, files
-from chiasm.evaluation.image import image_scores
-from chiasm.evaluation.labels import label_scores
-from chiasm.evaluation.statistics import gap_closure
-from chiasm.head import head_mask
-from chiasm.intensity import on_unit_range
-from chiasm.modality import modality_name
+from chiasm import files
+from chiasm.image.foreground import foreground_mask
+from chiasm.image.intensity import on_unit_range
+from chiasm.image.modality import modality_name
+from chiasm.image.volume import LabelVolume, Volume
+from chiasm.machine.device import Resources
+from chiasm.methods.load import load_translator
+from chiasm.page import Row, write_page
+from chiasm.page.words import structure_title
 from chiasm.phantom import Settings, write_dataset
-from chiasm.report import Row, write_page
-from chiasm.volume import LabelVolume, Volume
+from chiasm.pipeline import Pipeline, Result
+from chiasm.scoring.image import image_scores
+from chiasm.scoring.labels import label_scores
+from chiasm.scoring.statistics import gap_closure
+from chiasm.segmenters.load import load_segmenter
 
 _SUBJECT = "sub-01"
+# Titles of the columns on the page and on the terminal, and the format of their numbers.
+_TITLES = {
+    "source": ("Source", ""),
+    "method": ("Method", ""),
+    "psnr_db": ("PSNR, dB", ".1f"),
+    "ssim": ("SSIM", ".3f"),
+    "dice": ("Dice, mean", ".3f"),
+    "gap_closed": ("Gap closed (G)", ".2f"),
+    "seconds": ("Time, s", ".1f"),
+}
 
 
 def demonstrate(
     output: Path,
     *,
     sources: Sequence[str] = ("PD", "T2"),
-    methods: Sequence[str] = ("none", "histogram"),
+    methods: Sequence[str] = ("none", "histogram", "lmi-diffusion", "regression"),
     seed: int = 2026,
     spacing: float = 2.0,
     device: str = "auto",
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Make a phantom, translate and segment it, and write scores.json and report.html.
+    """Make a digital brain, translate and segment it, and write scores.json and report.html.
 
     Parameters
     ----------
     output : Path
-        Folder; gets ``phantom/`` (BIDS), ``translated/``, ``scores.json`` and ``report.html``.
+        The folder for ``phantom/`` (BIDS), ``translated/``, ``scores.json`` and ``report.html``.
     sources : sequence of str
         Modalities to translate from.
     methods : sequence of str
-        Compared with the default model, by the names of `chiasm info`.
+        Methods of `chiasm info`, each run with the shipped model that suits. The results of the
+        last method are written as files.
     seed : int
-        Of the phantom; none of those the shipped models were trained on.
+        Seed of the digital brain. The shipped models were trained on other seeds.
     spacing : float
-        Of the phantom, mm.
+        Voxel size of the digital brain in mm.
     device : str
-        As in `chiasm.device.resolve_device`.
+        As in `chiasm.machine.device.resolve_device`.
     overwrite : bool
-        Replace an earlier demonstration.
+        Whether an earlier demonstration is replaced.
 
     Returns
     -------
     dict
-        What scores.json holds.
+        The content of scores.json.
     """
     scores, page = output / "scores.json", output / "report.html"
     for path in (scores, page):
         files.check_output(path, overwrite)
     start = time.perf_counter()
-    default = api.load_translator(device=device)
-    judge = api.load_segmenter(device=device)
-    target = default.model.config.target
+    resources = Resources(device=device)
+    segmenter = load_segmenter(resources=resources)
+    pipelines = {
+        name: Pipeline(load_translator(method=name, resources=resources), segmenter)
+        for name in methods
+    }
+    target = str(segmenter.modality)
     names = [modality_name(name) for name in sources]
     settings = Settings(modalities=(target, *names), spacing=spacing)
     write_dataset(output / "phantom", 1, seed, settings, overwrite=overwrite)
     anat = output / "phantom" / _SUBJECT / "anat"
     truth = files.read_labels(anat / f"{_SUBJECT}_dseg.nii.gz")
     real = files.read(anat / f"{_SUBJECT}_{target}.nii.gz")
-    ceiling = judge.segment(real).labels
-    ceiling_dice = label_scores(ceiling, truth).dice
+    ceiling = Pipeline(segmenter=segmenter)(real)
+    assert ceiling.labels is not None
     made = time.perf_counter() - start
 
-    table, rows = [_line("", f"real {target}", real, real, ceiling, truth, 0.0)], []
+    table = [_line("", f"real {target}", ceiling, None, truth)]
+    rows = []
     for name in names:
-        source = files.read(anat / f"{_SUBJECT}_{name}.nii.gz")
-        compared = [*methods, default.model.config.method]
-        for method in compared:
-            chosen = api.load_translator(
-                None if method != default.model.config.method else default.model.name,
-                method,
-                device=device,
-            )
-            before = time.perf_counter()
-            image = chosen.translate(source).volume
-            labels = judge.segment(image).labels
-            seconds = time.perf_counter() - before
-            table.append(_line(name, method, image, real, labels, truth, seconds))
+        results = {
+            method: pipeline(anat / f"{_SUBJECT}_{name}.nii.gz")
+            for method, pipeline in pipelines.items()
+        }
+        table += [_line(name, method, one, real, truth) for method, one in results.items()]
+        last = results[methods[-1]]
         stem = output / "translated" / f"{_SUBJECT}_desc-from{name}"
-        files.write(image, f"{stem}_{target}.nii.gz", overwrite=overwrite, synthetic=True)
-        files.write(labels, f"{stem}_dseg.nii.gz", overwrite=overwrite, synthetic=True)
-        rows.append(_pictures(name, source, image, real, labels, truth))
-    _add_gap(table, ceiling_dice)
+        for image, suffix in zip(last.images, (target, "dseg"), strict=True):
+            files.write(image, f"{stem}_{suffix}.nii.gz", overwrite=overwrite, synthetic=True)
+        rows += [
+            _pictures(f"{name} → {target}, {method}", one, real, truth)
+            for method, one in results.items()
+            if pipelines[method].translator.reads_weights  # type: ignore[union-attr]
+        ]
+    _add_gap(table, label_scores(ceiling.labels, truth).dice)
 
+    models = {name: one.settings()["model"] for name, one in pipelines.items()}
     result = {
         "chiasm": chiasm.__version__,
-        "model": default.model.name,
-        "segmenter": judge.model.name,
+        "models": models,
+        "segmenter": segmenter.name,
         "phantom": {"seed": seed, "spacing_mm": spacing},
         "scores": table,
         "seconds": {"phantom": round(made, 1), "all": round(time.perf_counter() - start, 1)},
@@ -108,38 +127,44 @@ def demonstrate(
     files.write_text(scores, json.dumps(result, indent=2) + "\n", overwrite=overwrite)
     write_page(
         page,
-        "Chiasm: an unseen modality in, its segmentation out",
+        "Chiasm: segmentation of an unseen modality",
         lead=(
-            f"A digital brain that no training has seen, scanned as {' and '.join(names)}. The "
-            f"translator and the segmenter have only ever seen {target}. G is the share of the gap "
-            f"between segmenting the source as it is (none) and segmenting the real {target}."
+            f"A digital brain that no model was trained on was scanned as {' and '.join(names)}. "
+            f"The translators and the segmenter were trained on {target} only. The gap closed (G) "
+            "is 0 for the segmentation of the untranslated source and 1 for that of the real "
+            f"{target}. The default method is regression, which does not use local mutual "
+            "information; lmi-diffusion uses it."
         ),
         rows=rows,
-        tables={"Scores": [_shown(line) for line in table]},
-        settings={key: value for key, value in result.items() if key != "scores"},
+        tables={"Scores": shown_table(table)},
+        settings={
+            "Version": chiasm.__version__,
+            "Segmenter": segmenter.name,
+            "Digital brain": f"seed {seed}, voxels of {spacing:g} mm",
+            "Time": f"{result['seconds']['all']} s, of which {result['seconds']['phantom']} s "  # type: ignore[index]
+            "were needed for the digital brain",
+        }
+        | {f"Model of the method {name}": model for name, model in models.items()},
         overwrite=overwrite,
     )
     return result
 
 
 def _line(
-    source: str,
-    method: str,
-    image: Volume,
-    real: Volume,
-    labels: LabelVolume,
-    truth: LabelVolume,
-    seconds: float,
+    source: str, method: str, made: Result, real: Volume | None, truth: LabelVolume
 ) -> dict[str, Any]:
-    tissue = label_scores(labels, truth)
-    line: dict[str, Any] = {"source": source, "method": method}
-    if image is not real:
-        mask = head_mask(real)
-        score = image_scores(on_unit_range(image, mask), on_unit_range(real, mask), mask)
-        line |= {"psnr_db": score.psnr, "ssim": score.ssim}
-    else:
-        line |= {"psnr_db": None, "ssim": None}
+    """One line of the table. Without ``real``, the source is the real image itself."""
+    assert made.labels is not None
+    tissue = label_scores(made.labels, truth)
+    line: dict[str, Any] = {"source": source, "method": method, "psnr_db": None, "ssim": None}
+    if real is not None:
+        assert made.translation is not None
+        mask = foreground_mask(real)
+        found = image_scores(on_unit_range(made.translation, mask), on_unit_range(real, mask), mask)
+        line |= {"psnr_db": found.psnr, "ssim": found.ssim}
     line |= {f"dice_{one.name}": one.dice for one in tissue.labels}
+    parts = ("translation", "segmentation")
+    seconds = sum(made.record[part]["cost"]["seconds"] for part in parts if part in made.record)
     return line | {"dice": tissue.dice, "seconds": round(seconds, 2)}
 
 
@@ -150,30 +175,33 @@ def _add_gap(table: list[dict[str, Any]], ceiling: float) -> None:
         line["gap_closed"] = None if lowest is None else gap_closure(line["dice"], lowest, ceiling)
 
 
-def _shown(line: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: "" if value is None else f"{value:.3f}" if isinstance(value, float) else value
-        for key, value in line.items()
-    }
+def shown_table(table: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """The table with readable titles, and numbers as text."""
+    return [{_title(key): _text(key, value) for key, value in line.items()} for line in table]
 
 
-def _pictures(
-    name: str,
-    source: Volume,
-    image: Volume,
-    real: Volume,
-    labels: LabelVolume,
-    truth: LabelVolume,
-) -> Row:
-    error = real.with_array(np.abs(image.array - real.array))
-    target = real.modality
+def _title(key: str) -> str:
+    if key.startswith("dice_"):
+        return f"Dice, {structure_title(key.removeprefix('dice_'))}"
+    return _TITLES[key][0]
+
+
+def _text(key: str, value: Any) -> str:
+    form = ".3f" if key.startswith("dice_") else _TITLES[key][1]
+    return "" if value is None else f"{value:{form}}"
+
+
+def _pictures(title: str, made: Result, real: Volume, truth: LabelVolume) -> Row:
+    assert made.translation is not None
+    assert made.labels is not None
+    error = real.with_array(np.abs(made.translation.array - real.array))
     return Row(
-        f"{name} → {target}",
+        title,
         {
-            f"source {name}": source,
-            f"translated {target}": image,
-            f"real {target}": real,
-            "segmentation": labels,
+            f"source {made.source.modality}": made.source,
+            f"translated {real.modality}": made.translation,
+            f"real {real.modality}": real,
+            "segmentation": made.labels,
             "truth": truth,
             "error |translated − real|": error,
         },
@@ -181,14 +209,14 @@ def _pictures(
 
 
 def print_table(table: Sequence[dict[str, Any]]) -> None:
-    """Print rows that share their columns as a table on the terminal."""
+    """Print the table on the terminal."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = [_shown(line) for line in table]
+    shown = shown_table(table)
     view = Table()
     for column in shown[0]:
-        view.add_column(column, justify="left" if column in ("source", "method") else "right")
+        view.add_column(column, justify="left" if column in ("Source", "Method") else "right")
     for line in shown:
-        view.add_row(*map(str, line.values()))
+        view.add_row(*line.values())
     Console(width=140).print(view)

@@ -1,7 +1,8 @@
-"""A model is a folder: config.json, model.safetensors, README.md (its card)."""
+"""A model is a folder with config.json, model.safetensors and README.md, which is its card."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from chiasm.context import Context
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.intensity import IntensityMap
-from chiasm.modality import modality_name
-from chiasm.preparation import GridSettings
-from chiasm.registry import SEGMENTERS, TRANSLATORS
+from chiasm.image.context import Context
+from chiasm.image.intensity import IntensityMap
+from chiasm.image.modality import modality_name
+from chiasm.image.preparation import GridSettings
+from chiasm.registry import METHODS, SEGMENTERS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +30,7 @@ SHIPPED = Path(__file__).parent / "weights"
 
 
 class LabelSettings(BaseModel):
-    """One structure a segmenter finds, in the order of its output channels."""
+    """One structure that a segmenter finds. The order is that of its output channels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +40,7 @@ class LabelSettings(BaseModel):
 
 
 class Scale(BaseModel):
-    """Of a modality: what 0 and 1 mean in its units, and how its intensities lie between."""
+    """The intensity map of a modality, and the quantiles of its intensities on [0, 1]."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,62 +49,62 @@ class Scale(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """All that is needed to run a model, but its weights.
+    """All that is needed to run a model, except its weights.
 
     Parameters
     ----------
     format_version : int
-        Of this layout; a later one is refused.
-    kind, method : str
-        What it is, and the registered translator or segmenter that runs it.
+        Version of this layout. A later version is refused.
+    kind : {"translator", "segmenter"}
+        What the model is.
+    method : str
+        The registered method or segmenter that runs it.
     target : str
-        The modality it was trained on (BIDS suffix); of a translator, what it makes.
+        The modality that it was trained on (BIDS suffix). A translator makes this modality.
     targets : dict
-        Of a translator that makes several: the scale of each, in the order of its labels.
-        ``target`` is that which it makes unless it is told (`Model.towards`).
+        For a translator with several targets, the scale of each, in the order of its class labels.
+        ``target`` is the default (see `Model.towards`).
     sources : list of str
-        Of a translator that learned from source images: the modalities it knows; any, if empty.
+        For a translator that was trained with source images, the modalities that it accepts. An
+        empty list accepts any modality.
     any_contrast : bool
-        Of a segmenter: whether it knows every modality, not its target alone.
-    brain_only : bool
-        Whether it has only ever seen skull-stripped brains.
+        Whether a segmenter was trained for every modality, and not only for its target.
+    brain_only : bool or None
+        Whether all training scans were skull-stripped; None if that is unknown.
     grid, context : GridSettings, Context
-        The lattice and the part of the volume that its network sees.
-    network, guides, calibration, latent, diffusion, inversion, detail : dict
-        As the network's, guides', calibration's, latent's, denoiser's, inversion's and detail's
-        settings read them.
-    intensity : IntensityMap
-        Of the target: what 0 and 1 mean in its units; None for a segmenter.
+        The sampling grid, and the part of the volume that the network sees.
+    network : dict
+        Name and arguments of the network, see `chiasm.networks.NetworkSettings`.
+    settings : dict
+        The training settings that the method keeps (``model_settings`` of
+        `chiasm.methods.method.Method`). Only the method reads them.
+    intensity : IntensityMap or None
+        The map between [0, 1] and the target's units; None for a segmenter.
     quantiles : list of float
-        Of the target's intensities in the head, on [0, 1]; for histogram matching.
+        Quantiles of the target's intensities in the foreground, on [0, 1], for histogram matching.
     labels : list of LabelSettings
-        Of a segmenter.
+        The structures of a segmenter.
     translatable_from : float or None
-        Of a translator: the score (`chiasm.evaluation.translatability`) from which on scans were
-        found to be translated well; None where that was not measured.
+        The lowest score (`chiasm.methods.translatability`) of scans that a translator was found to
+        translate well; None if that was not measured.
     training : dict
-        How the weights came about: recipe, data, seed, iterations, scores.
+        How the weights were made: settings, number of subjects, cost and scores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     kind: Literal["translator", "segmenter"]
     method: str
     target: str
     targets: dict[str, Scale] = {}
     sources: list[str] = []
     any_contrast: bool = False
-    brain_only: bool = True
+    brain_only: bool | None = None
     grid: GridSettings
     context: Context = Context()
     network: dict[str, Any]
-    guides: list[dict[str, Any]] = []
-    calibration: dict[str, Any] | None = None
-    latent: dict[str, Any] | None = None
-    diffusion: dict[str, Any] | None = None
-    inversion: dict[str, Any] | None = None
-    detail: dict[str, Any] | None = None
+    settings: dict[str, Any] = {}
     intensity: IntensityMap | None = None
     quantiles: list[float] = []
     labels: list[LabelSettings] = []
@@ -113,35 +114,40 @@ class ModelConfig(BaseModel):
     @model_validator(mode="after")
     def _known(self) -> ModelConfig:
         modality_name(self.target, "target")
-        (TRANSLATORS if self.kind == "translator" else SEGMENTERS).check(self.method, "method")
+        if self.kind == "translator":
+            known = METHODS.load(self.method, "method").model_settings
+        else:
+            known = SEGMENTERS.load(self.method, "method").model_settings
+        if unknown := sorted(set(self.settings) - set(known)):
+            raise ValueError(f"{self.method} does not have the settings {', '.join(unknown)}")
         if self.kind == "translator" and self.intensity is None:
             raise ValueError("a translator's config needs the target's intensity map")
         if self.kind == "segmenter" and not self.labels:
             raise ValueError("a segmenter's config needs its labels")
         if self.targets and self.target not in self.targets:
-            raise ValueError("the target is none of the targets")
+            raise ValueError("the target must be one of the targets")
         return self
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder, read; its weights are read when `module` is first used.
+    """A model folder whose config has been read. Its weights are read when `module` is first used.
 
-    ``whole`` is the model as it was read, where this is a view of it (`towards`).
+    ``complete`` is the model as it was read, if this one is a view of it (`towards`).
     """
 
     name: str
     folder: Path
     config: ModelConfig
-    whole: Model | None = None
+    complete: Model | None = None
 
     def towards(self, target: str) -> Model:
-        """The same model, to make this one of its targets; weights are read once for all.
+        """The same model with another of its targets. The weights are read once for all targets.
 
         Raises
         ------
         UsageError
-            A modality that it does not make.
+            The model does not make this modality.
         """
         scales = self.config.targets
         if target == self.config.target:
@@ -151,7 +157,7 @@ class Model:
             raise UsageError(explain("--to", target, "is not what this model makes", legal))
         chosen = {"target": target, **dict(scales[target])}
         config = self.config.model_copy(update=chosen)
-        return Model(self.name, self.folder, config, self.whole or self)
+        return Model(self.name, self.folder, config, self.complete or self)
 
     @cached_property
     def module(self) -> Any:
@@ -160,14 +166,14 @@ class Model:
         Raises
         ------
         CaseError
-            Weights missing, not safetensors, or not those of the config's network; or a config
-            that describes no network.
+            The weights are missing, are not a safetensors file or do not fit the network, or the
+            config does not describe a network.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        if self.whole is not None:
-            return self.whole.module
+        if self.complete is not None:
+            return self.complete.module
         path = self.folder / WEIGHTS
         argument = "--segmenter" if self.config.kind == "segmenter" else "--model"
         legal = f"a folder with {CONFIG} and {WEIGHTS}, as `chiasm train` writes it"
@@ -190,31 +196,42 @@ class Model:
         except RuntimeError:
             problem = "holds weights that do not fit the network of its config"
             raise CaseError(explain(argument, path, problem, legal)) from None
-        except ValueError as error:  # settings of a network, guide or diffusion that are none
-            problem = f"describes no network ({' '.join(str(error).split())})"
+        except ValueError as error:  # illegal settings of a network, guide or diffusion
+            problem = f"does not describe a network ({' '.join(str(error).split())})"
             raise CaseError(explain(argument, self.folder / CONFIG, problem, legal)) from None
         return module.eval().requires_grad_(False)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """The model's name and the first 16 digits of the SHA-256 of its config and weights."""
+        digest = hashlib.sha256()
+        for part in (CONFIG, WEIGHTS):
+            path = self.folder / part
+            digest.update(path.read_bytes() if path.is_file() else b"")
+        return f"{self.name} {digest.hexdigest()[:16]}"
+
     def settings(self, kind: type[_Settings], part: str, **changes: Any) -> _Settings:
-        """A part of the config as its settings' class reads it, under changes.
+        """One part of the method's settings, read by its class, with changes.
 
         Raises
         ------
         CaseError
-            The config holds what the class refuses.
+            The config holds an illegal setting.
         """
         try:
-            return kind.model_validate((getattr(self.config, part) or {}) | changes)
+            return kind.model_validate((self.config.settings.get(part) or {}) | changes)
         except ValidationError as error:
             first = error.errors()[0]
-            problem = f"has a config with an illegal {part}.{'.'.join(map(str, first['loc']))}"
+            key = ".".join(map(str, (part, *first["loc"])))
+            problem = f"has a config with an illegal settings.{key}"
             raise CaseError(explain("--model", self.folder, problem, first["msg"])) from None
 
 
 def build(config: ModelConfig) -> Any:
-    """The torch module of a config, with fresh weights; its `build` says which class."""
-    kinds = TRANSLATORS if config.kind == "translator" else SEGMENTERS
-    return kinds.load(config.method, "method").build(config)
+    """The torch module of a config, with fresh weights, made by the method's ``build``."""
+    if config.kind == "segmenter":
+        return SEGMENTERS.load(config.method, "method").build(config)
+    return METHODS.load(config.method, "method").load_translator().build(config)  # type: ignore[attr-defined]
 
 
 def shipped() -> list[str]:
@@ -223,25 +240,27 @@ def shipped() -> list[str]:
 
 
 def peek(name: str) -> dict[str, Any]:
-    """The config of a shipped model as plain data, without a check."""
+    """The config of a shipped model as plain data, which is not checked."""
     return json.loads((SHIPPED / name / CONFIG).read_text(encoding="utf-8"))
 
 
 def load(name: str | Path, *, kind: str, argument: str = "--model") -> Model:
-    """A shipped model by name, or any by its folder.
+    """Load a shipped model by its name, or any model by its folder.
 
     Parameters
     ----------
     name : str or Path
     kind : {"translator", "segmenter"}
-        What it must be.
+        The kind that the model must have.
+    argument : str
+        The option that errors name.
 
     Raises
     ------
     UsageError
-        Neither a shipped model nor a folder with a config; or of the other kind.
+        There is no such model, or it has the other kind.
     CaseError
-        A config that cannot be read: damaged, of a later format, or inconsistent.
+        The config is damaged, has a later format, or is inconsistent.
     """
     folder = SHIPPED / str(name) if str(name) in shipped() else Path(name)
     path = folder / CONFIG
@@ -259,7 +278,7 @@ def load(name: str | Path, *, kind: str, argument: str = "--model") -> Model:
                 argument,
                 path,
                 f"cannot be used: {where}: {first['msg']}",
-                "a config as `chiasm train` writes it, format_version 1",
+                "a config as `chiasm train` writes it, format_version 2",
             )
         ) from None
     if config.kind != kind:
@@ -268,9 +287,9 @@ def load(name: str | Path, *, kind: str, argument: str = "--model") -> Model:
 
 
 def save(folder: Path, config: ModelConfig, module: nn.Module, card: str) -> None:
-    """Write a model's folder, whole or not at all; an existing model there is replaced.
+    """Write a model folder completely or not at all. An existing model there is replaced.
 
-    Other files in the folder (checkpoints, logs) stay.
+    Other files in the folder (checkpoints, logs) are kept.
 
     Raises
     ------
@@ -285,7 +304,7 @@ def save(folder: Path, config: ModelConfig, module: nn.Module, card: str) -> Non
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
             draft = Path(name)
-            # Its own save_file would let nobody but its owner read it.
+            # `save_file` of safetensors would make the file readable for its owner alone.
             (draft / WEIGHTS).write_bytes(tensors.save(weights))
             (draft / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
             (draft / CARD).write_text(card, encoding="utf-8")

@@ -1,37 +1,55 @@
-"""Every name that an option, a config or the documentation accepts. Imports no torch.
+"""Every name that options and settings accept. Imports no torch.
 
-A guide, network, parameterisation, scheduler, translator or segmenter is added by one file and
-one line here: the name, where its class lives, and what it is in a sentence.
+A guide, network, scheduler, method, segmenter or file format is added by one file and one line
+here: its name, the place of its object, and one sentence about it. Code outside the package adds
+names with `Registry.add`; see `load_plugins`.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 from chiasm.errors import UsageError, explain
 
 DEFAULT_MODEL = "brain-t1"
 DEFAULT_SEGMENTER = "brain-t1-tissue"
+PLUGINS = "CHIASM_PLUGINS"  # environment variable that lists files which register more names
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name: where its object lives (``"module:attribute"``) and a sentence about it."""
+    """The object of one name, or its place (``"module:attribute"``), and a sentence about it."""
 
-    target: str
+    target: Any
     about: str
 
     def load(self) -> Any:
-        """Import and return the object."""
-        module, attribute = self.target.split(":")
-        return getattr(import_module(module), attribute)
+        """Return the object. It is imported at the first call."""
+        return imported(self.target)
+
+
+def imported(target: Any) -> Any:
+    """The object that ``"module:attribute"`` or the module that ``"module"`` names.
+
+    Any other object is returned as it is.
+    """
+    if not isinstance(target, str):
+        return target
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute) if attribute else import_module(module)
 
 
 class Registry(Mapping[str, Entry]):
-    """Names of one kind, in the order they are shown."""
+    """The names of one kind, in the order in which they are shown."""
 
     def __init__(self, kind: str, entries: dict[str, Entry]) -> None:
         self.kind = kind
@@ -46,8 +64,36 @@ class Registry(Mapping[str, Entry]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def add(self, name: str, target: Any, about: str) -> None:
+        """Register a name.
+
+        Parameters
+        ----------
+        name : str
+            The name in options and settings.
+        target : object or str
+            The object, or ``"module:attribute"``, which is imported at its first use. The
+            object of a file format may be a whole module, ``"module"``.
+        about : str
+            One sentence, shown in lists.
+
+        Raises
+        ------
+        UsageError
+            The name is already registered for another object.
+        """
+        known = self._entries.get(name)
+        if known is not None and known.target != target:
+            problem = f"is registered already as a {self.kind}"
+            raise UsageError(explain("name", name, problem, "a name that is not in use"))
+        self._entries[name] = Entry(target, about)
+
+    def remove(self, name: str) -> None:
+        """Remove a name. An unknown name raises `UsageError`."""
+        del self._entries[self.check(name)]
+
     def check(self, name: str, argument: str | None = None) -> str:
-        """Return ``name`` if it is registered, else raise a `UsageError` that lists the names."""
+        """Return a registered name. For others raise a `UsageError` that lists the names."""
         if name not in self._entries:
             legal = ", ".join(self._entries)
             raise UsageError(
@@ -56,32 +102,69 @@ class Registry(Mapping[str, Entry]):
         return name
 
     def load(self, name: str, argument: str | None = None) -> Any:
-        """Import the object that ``name`` stands for; unknown names raise `UsageError`."""
+        """Import the object of a name. An unknown name raises `UsageError`."""
         return self._entries[self.check(name, argument)].load()
+
+
+def load_plugins() -> None:
+    """Import code outside the package that registers names.
+
+    This code is in the files that the environment variable ``CHIASM_PLUGINS`` lists (separated as
+    in ``PATH``), and in the modules that installed packages declare as entry points of the group
+    ``chiasm.plugins``.
+
+    Raises
+    ------
+    UsageError
+        A file does not exist or cannot be imported.
+    """
+    for one in entry_points(group="chiasm.plugins"):
+        one.load()
+    for name in filter(None, os.environ.get(PLUGINS, "").split(os.pathsep)):
+        load_plugin(Path(name))
+
+
+def load_plugin(path: Path) -> None:
+    """Import one file that registers names, as in `load_plugins`. A second call does nothing."""
+    if not path.is_file():
+        raise UsageError(explain(PLUGINS, path, "does not exist", "existing Python files"))
+    name = "chiasm_plugin_" + re.sub(r"\W", "_", str(path.resolve()))
+    if name in sys.modules:
+        return
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(
+            explain(PLUGINS, path, "is not a Python file", "a file whose name ends with .py")
+        )
+    sys.modules[name] = module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        if isinstance(error, UsageError):
+            raise
+        problem = f"cannot be imported ({type(error).__name__}: {error})"
+        raise UsageError(explain(PLUGINS, path, problem, "a Python file without errors")) from error
 
 
 GUIDES = Registry(
     "guide",
     {
-        "source": Entry("chiasm.guides.source:SourceGuide", "the source image itself"),
+        "source": Entry("chiasm.guides.source:SourceGuide", "The source image itself."),
         "lmi": Entry(
             "chiasm.guides.lmi:LMIGuide",
-            "local mutual information of the source with the sample and with itself",
+            "Local mutual information of the source with the diffusion sample and with itself.",
         ),
         "mind": Entry(
             "chiasm.guides.mind:MINDGuide",
-            "the source's modality-independent neighbourhood descriptor (Heinrich 2012)",
+            "The source's modality-independent neighbourhood descriptor (Heinrich 2012).",
         ),
         "contours": Entry(
-            "chiasm.guides.contours:ContourGuide", "Canny contours of the source (ContourDiff)"
+            "chiasm.guides.contours:ContourGuide", "Canny contours of the source (ContourDiff)."
         ),
         "edges": Entry(
             "chiasm.guides.edges:EdgeGuide",
-            "Sobel edges of the bilaterally filtered source (FGDM)",
-        ),
-        "translation": Entry(
-            "chiasm.guides.translation:TranslationGuide",
-            "what a frozen one-step model makes of the source, to be refined",
+            "Sobel edges of the bilaterally filtered source (FGDM).",
         ),
     },
 )
@@ -89,13 +172,9 @@ GUIDES = Registry(
 NETWORKS = Registry(
     "network",
     {
-        "unet": Entry("chiasm.networks.unet:unet", "MONAI BasicUNet, one pass, no time"),
+        "unet": Entry("chiasm.networks.unet:unet", "MONAI BasicUNet, without a time input."),
         "diffusion-unet": Entry(
-            "chiasm.networks.unet:diffusion_unet", "MONAI DiffusionModelUNet, conditioned on t"
-        ),
-        "style-generator": Entry(
-            "chiasm.networks.style_generator:style_generator",
-            "latents to an image by modulated convolutions (Karras 2020)",
+            "chiasm.networks.unet:diffusion_unet", "MONAI DiffusionModelUNet, conditioned on time."
         ),
     },
 )
@@ -103,103 +182,104 @@ NETWORKS = Registry(
 PARAMETERISATIONS = Registry(
     "parameterisation",
     {
-        "epsilon": Entry("chiasm.diffusion.parameterisation:Epsilon", "the noise (Ho 2020)"),
-        "x0": Entry("chiasm.diffusion.parameterisation:Sample", "the clean sample"),
-        "v": Entry("chiasm.diffusion.parameterisation:Velocity", "α·ε − σ·x0 (Salimans 2022)"),
+        "epsilon": Entry(
+            "chiasm.diffusion.parameterisation:Epsilon", "The network predicts the noise (Ho 2020)."
+        ),
+        "x0": Entry(
+            "chiasm.diffusion.parameterisation:Sample", "The network predicts the clean sample."
+        ),
+        "v": Entry(
+            "chiasm.diffusion.parameterisation:Velocity",
+            "The network predicts α·ε − σ·x0 (Salimans 2022).",
+        ),
     },
-)
-
-CODECS = Registry(
-    "codec",
-    {"image": Entry("chiasm.diffusion.codec:ImageCodec", "the image itself, [0, 1] ↔ [−1, 1]")},
 )
 
 SCHEDULERS = Registry(
     "scheduler",
     {
-        "ddim": Entry("diffusers:DDIMScheduler", "DDIM (Song 2021), deterministic"),
-        "ddpm": Entry("diffusers:DDPMScheduler", "ancestral sampling (Ho 2020)"),
-        "dpm++": Entry("diffusers:DPMSolverMultistepScheduler", "DPM-Solver++ 2M (Lu 2022)"),
-        "unipc": Entry("diffusers:UniPCMultistepScheduler", "UniPC (Zhao 2023)"),
+        "ddim": Entry("diffusers:DDIMScheduler", "DDIM (Song 2021), deterministic."),
+        "ddpm": Entry("diffusers:DDPMScheduler", "Ancestral sampling (Ho 2020)."),
+        "dpm++": Entry("diffusers:DPMSolverMultistepScheduler", "DPM-Solver++ 2M (Lu 2022)."),
+        "unipc": Entry("diffusers:UniPCMultistepScheduler", "UniPC (Zhao 2023)."),
     },
 )
 
-TRANSLATORS = Registry(
-    "translator",
+# Every method is one package or file, which declares a `chiasm.methods.method.Method`.
+METHODS = Registry(
+    "method",
     {
         "regression": Entry(
-            "chiasm.translators.regression:Regression", "one step of a network, from the guides"
-        ),
-        "paired": Entry(
-            "chiasm.translators.paired:Paired", "the same step, learned from pairs: the ceiling"
+            "chiasm.methods.regression:METHOD",
+            "A network refined by the volume's own intensity mapping, without diffusion or LMI.",
         ),
         "lmi-diffusion": Entry(
-            "chiasm.translators.lmi_diffusion:LMIDiffusion",
-            "diffusion of the target, guided at every step by the source",
+            "chiasm.methods.lmi_diffusion:METHOD",
+            "Diffusion model of the target, guided by local mutual information (LMI; Wang 2024).",
+        ),
+        "loss-guidance": Entry(
+            "chiasm.methods.loss_guidance:METHOD",
+            "Diffusion model of the target, whose estimates are moved along the gradient of LMI.",
         ),
         "sdedit": Entry(
-            "chiasm.translators.sdedit:SDEdit",
-            "the noised source, denoised by the unguided target model (Meng 2022)",
-        ),
-        "steering": Entry(
-            "chiasm.translators.steered:Steered",
-            "the unguided target model, steered by the gradient of local mutual information",
+            "chiasm.methods.sdedit:METHOD",
+            "Noise is added to the source and removed by an unguided model (Meng 2022). No LMI.",
         ),
         "aldm": Entry(
-            "chiasm.translators.aldm:ALDM",
-            "any modality to any other by latent diffusion with MS-SPADE (Kim & Park 2024)",
+            "chiasm.methods.aldm:METHOD",
+            "Latent diffusion from any modality to any other with MS-SPADE (Kim & Park 2024).",
+        ),
+        "paired": Entry(
+            "chiasm.methods.baselines.paired:METHOD",
+            "A network trained on pairs of source and target; not zero-shot. Uses no LMI.",
         ),
         "cyclegan": Entry(
-            "chiasm.translators.cyclegan:CycleGAN",
-            "a network trained on unpaired source images (Zhu 2017); not zero-shot",
-        ),
-        "stylegan": Entry(
-            "chiasm.translators.stylegan:StyleGAN",
-            "the image of the target's generator that agrees with the source (inversion)",
+            "chiasm.methods.baselines.cyclegan:METHOD",
+            "A network trained on unpaired source and target images (Zhu 2017); not zero-shot.",
         ),
         "histogram": Entry(
-            "chiasm.translators.histogram:Histogram", "intensities matched to the target's"
+            "chiasm.methods.histogram:METHOD",
+            "The histogram of the source is matched to that of the target.",
         ),
-        "none": Entry("chiasm.translators.none:Untranslated", "the source, rescaled and no more"),
+        "none": Entry(
+            "chiasm.methods.none:METHOD",
+            "The untranslated source, rescaled to the intensities of the target.",
+        ),
     },
 )
 
 SEGMENTERS = Registry(
     "segmenter",
     {
-        "network": Entry("chiasm.segmenters.network:NetworkSegmenter", "a network of one image"),
-        "joint": Entry(
-            "chiasm.segmenters.joint:JointSegmenter", "a network of a translation and its source"
+        "network": Entry(
+            "chiasm.segmenters.network:NetworkSegmenter", "A network from a model folder."
         ),
     },
 )
 
-OBJECTIVES = Registry(
-    "training method",
+# Trainings of segmenters. Translators are trained by their methods.
+SEGMENTER_TRAININGS = Registry(
+    "segmenter training",
     {
-        "regression": Entry("chiasm.training.regression:RegressionObjective", "one-step L1"),
-        "lmi-diffusion": Entry(
-            "chiasm.training.lmi_diffusion:DiffusionObjective", "denoising under guides"
+        "segmenter": Entry(
+            "chiasm.segmenters.objective:SegmenterObjective",
+            "A segmenter of one modality, trained by Dice and cross-entropy.",
         ),
-        "paired": Entry("chiasm.training.paired:PairedObjective", "L1 on pairs, with --sources"),
-        "aldm": Entry(
-            "chiasm.training.aldm:ALDMObjective",
-            "in stages: VQ-GAN, MS-SPADE, latent diffusion; with --modalities",
-        ),
-        "cyclegan": Entry(
-            "chiasm.training.cyclegan:CycleGANObjective", "cycle consistency; reads --sources"
-        ),
-        "stylegan": Entry(
-            "chiasm.training.stylegan:StyleGANObjective", "a generator of the target alone"
-        ),
-        "segmenter": Entry("chiasm.training.segmenter:SegmenterObjective", "Dice + cross-entropy"),
         "contrast-agnostic": Entry(
-            "chiasm.training.contrast_agnostic:ContrastAgnosticObjective",
-            "a segmenter under random contrast, for any modality",
+            "chiasm.segmenters.contrast_agnostic:ContrastAgnosticObjective",
+            "A segmenter of any modality, trained with random contrast (the idea of SynthSeg).",
         ),
-        "joint-segmenter": Entry(
-            "chiasm.training.joint_segmenter:JointSegmenterObjective",
-            "a segmenter of a translation and its source",
+    },
+)
+
+# Each format is an object or a module with the names of `chiasm.files.Format`. The first format
+# with the ending of a file is used.
+FORMATS = Registry(
+    "file format",
+    {
+        "nifti": Entry(
+            "chiasm.files.nifti", "Volumes with their position in space (.nii, .nii.gz)."
         ),
+        "raster": Entry("chiasm.files.raster", "Single grey slices (.png, .tif, .tiff)."),
     },
 )

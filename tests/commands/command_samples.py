@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from chiasm.intensity import IntensityMap
+from chiasm.image.intensity import IntensityMap
 
 SHAPE = (24, 28, 6)
 AFFINE = np.array([[2.0, 0, 0, -20], [0, 2, 0, -30], [0, 0, 4, -10], [0, 0, 0, 1]])

@@ -25,7 +25,7 @@ from command_samples import (
 
 from chiasm import models
 from chiasm.cli import main
-from chiasm.preparation import GridSettings
+from chiasm.image.preparation import GridSettings
 
 
 @pytest.fixture
@@ -103,6 +103,12 @@ def scan(tmp_path):
 
 
 @pytest.fixture
+def t1(tmp_path):
+    """A T1-weighted brain, which the tiny segmenter wants."""
+    return save_nifti(tmp_path / "in" / "sub-01_T1w.nii.gz", brain())
+
+
+@pytest.fixture
 def out(tmp_path):
     """A place for outputs; not there yet."""
     return tmp_path / "out"
@@ -116,7 +122,7 @@ def _save(folder, **changes):
         "target": "T1w",
         "grid": GridSettings(spacing=(2.0, 2.0, None)),
         "network": UNET,
-        "guides": [{"name": "source"}],
+        "settings": {"guides": [{"name": "source"}]},
         "intensity": TARGET,
         "quantiles": np.linspace(0, 1, 33).tolist(),
     }
@@ -142,8 +148,10 @@ def diffusion(tmp_path_factory):
         tmp_path_factory.mktemp("models") / "tiny-diffusion",
         method="lmi-diffusion",
         network=DIFFUSION_UNET,
-        guides=[{"name": "lmi"}],
-        diffusion={"parameterisation": "v", "steps": 3},
+        settings={
+            "guides": [{"name": "lmi"}],
+            "diffusion": {"parameterisation": "v", "steps": 3},
+        },
     )
 
 
@@ -157,7 +165,7 @@ def paired(tmp_path_factory):
 SEGMENTER = {
     "kind": "segmenter",
     "method": "network",
-    "guides": [],
+    "settings": {},
     "intensity": None,
     "quantiles": [],
     "labels": [
@@ -178,10 +186,3 @@ def contrast_agnostic(tmp_path_factory):
     """A segmenter of any modality, trained on T2w."""
     folder = tmp_path_factory.mktemp("models") / "tiny-any-contrast"
     return _save(folder, **SEGMENTER, target="T2w", any_contrast=True)
-
-
-@pytest.fixture(scope="session")
-def joint(tmp_path_factory):
-    """A segmenter of a translation to T1w beside its source."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-joint"
-    return _save(folder, **SEGMENTER | {"method": "joint"})

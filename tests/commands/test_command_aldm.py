@@ -4,8 +4,10 @@ import json
 import shutil
 
 import nibabel as nib
+import numpy as np
 import pytest
 from command_samples import brain, files_below, load, save_nifti
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from safetensors.torch import load_file
 from torch import equal
 
@@ -67,7 +69,7 @@ def test_every_stage_trains_its_part_alone(model):
     assert not all(equal(second[key], last[key]) for key in last if key.startswith("network"))
     config = json.loads((model / "config.json").read_text())
     assert list(config["targets"]) == ["T1w", "T2w", "FLAIR"]
-    assert "| target | T1w, T2w, FLAIR |" in (model / "README.md").read_text()
+    assert "| Targets | T1w, T2w, FLAIR |" in (model / "README.md").read_text()
     assert config["training"]["settings"]["iterations"] == 4
     for name in ("autoencoder", "translator"):
         inner = json.loads((model / name / "config.json").read_text())
@@ -77,7 +79,7 @@ def test_every_stage_trains_its_part_alone(model):
 
 
 def test_stages_share_what_they_read(chiasm, dataset, out, monkeypatch):
-    from chiasm.training.modalities import AnyToAnySamples
+    from chiasm.methods.aldm.samples import AnyToAnySamples
 
     sides, original = [], AnyToAnySamples.__init__
 
@@ -110,17 +112,17 @@ def test_a_modality_that_it_never_saw(chiasm, model, dataset, tmp_path, out):
     scan = tmp_path / "in" / "sub-0_PDw.nii.gz"
     scan.parent.mkdir()
     shutil.copy(dataset / "sub-0" / "sub-0_T1w.nii.gz", scan)
-    words = ("--model", model, "--steering", "0.2", "--report", tmp_path / "how.json")
+    words = ("--model", model, "--strength", "0.2", "--report", tmp_path / "how.json")
     assert chiasm("translate", "-i", scan, "-o", out, *words).code == 0
     (case,) = json.loads((tmp_path / "how.json").read_text())["cases"]
-    assert (case["to"], case["steering"]["strength"]) == ("T1w", 0.2)
+    assert (case["target"], case["options"]["strength"]) == ("T1w", 0.2)
 
 
 def test_the_estimate_alone(chiasm, model, dataset, out):
     """It is what the second stage makes, and noise has no part in it."""
     from chiasm import api, files
-    from chiasm.translators import RunOptions
-    from chiasm.translators.aldm import ALDM
+    from chiasm.methods.aldm import Options
+    from chiasm.methods.aldm.translator import ALDM
 
     scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
     words = ("--model", model, "--to", "T2", "--start", "estimate", "--no-detail")
@@ -131,23 +133,23 @@ def test_the_estimate_alone(chiasm, model, dataset, out):
     assert (load(out / "0_T2w.nii.gz") == load(out / "1_T2w.nii.gz")).all()
 
     class Decoded(ALDM):
-        def run(self, source, places, on_step):
+        def run(self, source, slice_indices, on_step):
             module = self.model.module
             latent = module.codec.encode(source)
-            like = module.translator(latent, self.label(source), self.origin(source))
+            like = module.translator(latent, self.target_index(source), self.source_index(source))
             return module.codec.decode(like)
 
-    whole = Decoded(api.load_translator(model, to="T2").model, RunOptions(detail=False))
+    whole = Decoded(api.load_translator(model, to="T2").model, Options(detail=False))
     expected = whole.told("T1w").translate(files.read(scan)).volume.array
     assert abs(load(out / "0_T2w.nii.gz") - expected).max() < 1e-3 * expected.max()
 
 
-def test_an_estimate_that_is_alone_is_not_steered(chiasm, model, dataset, out):
+def test_an_estimate_that_is_alone_has_no_option_of_the_diffusion(chiasm, model, dataset, out):
     scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
-    words = ("--model", model, "--to", "T2", "--start", "estimate", "--steering", "0.2")
+    words = ("--model", model, "--to", "T2", "--start", "estimate", "--strength", "0.2")
     result = chiasm("translate", "-i", scan, "-o", out, *words)
     assert result.code == 2
-    result.assert_said("--start estimate", "no step to steer")
+    result.assert_said("--strength 0.2", "--start estimate runs no diffusion")
     assert not out.exists()
 
 
@@ -189,7 +191,7 @@ def test_what_the_source_is_called_decides_what_is_made(chiasm, told, dataset, t
         report = tmp_path / f"{name}.json"
         assert chiasm("translate", *words, "--report", report).code == 0
         (case,) = json.loads(report.read_text())["cases"]
-        taken_as[name] = case["source_taken_as"]
+        taken_as[name] = case["translation"]["source_taken_as"]
         made[name] = load(tmp_path / name / "sub-0_FLAIR.nii.gz")
     assert abs(made["T1w"] - made["T2w"]).max() > 0
     # Neither is among its modalities.
@@ -312,7 +314,7 @@ def test_several_targets_need_a_folder(chiasm, model, dataset, tmp_path):
 
 
 def test_a_volume_too_large_for_memory(chiasm, model, dataset, out, monkeypatch):
-    import chiasm.memory as memory
+    import chiasm.machine.memory as memory
 
     monkeypatch.setattr(memory, "available_bytes", lambda device: 2**16)
     scan = dataset / "sub-0" / "sub-0_T1w.nii.gz"
@@ -323,12 +325,29 @@ def test_a_volume_too_large_for_memory(chiasm, model, dataset, out, monkeypatch)
 
 
 def test_memory_is_foretold(model):
-    """More for more voxels, and for steering, whose gradient goes back through the decoder."""
+    """More for more voxels, and for loss guidance, whose gradient goes back through the decoder."""
     from chiasm import api
-    from chiasm.diffusion import steering
+    from chiasm.diffusion import loss_guidance
 
     plain = api.load_translator(model)
     sizes = [plain.memory((1, 1, n, n, n)) for n in (16, 32)]
     assert 6 < sizes[1] / sizes[0] < 9
-    steered = api.load_translator(model, steering=0.2).memory((1, 1, 32, 32, 32))
-    assert steered - steering.MEMORY > sizes[1]
+    guided = api.load_translator(model, strength=0.2).memory((1, 1, 32, 32, 32))
+    assert guided - loss_guidance.MEMORY > sizes[1]
+
+
+def test_the_order_of_storage_changes_nothing(chiasm, model, dataset, tmp_path):
+    original = nib.load(dataset / "sub-1" / "sub-1_T1w.nii.gz")
+    made = {}
+    for order in ("RAS", "LAS", "LPS", "PIR", "ASL"):
+        turn = ornt_transform(io_orientation(original.affine), axcodes2ornt(order))
+        scan = tmp_path / order / "a_T1w.nii.gz"
+        scan.parent.mkdir()
+        nib.save(original.as_reoriented(turn), scan)
+        out = tmp_path / f"{order}.nii.gz"
+        words = ("--model", model, "--to", "T2", "--steps", 1, "--seed", 2)
+        assert chiasm("translate", "-i", scan, "-o", out, *words).code == 0
+        made[order] = np.asarray(nib.as_closest_canonical(nib.load(out)).dataobj)
+    assert np.ptp(made["RAS"]) > 0
+    for order, one in made.items():
+        np.testing.assert_array_equal(one, made["RAS"], err_msg=order)

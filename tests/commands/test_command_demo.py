@@ -2,15 +2,18 @@
 
 import json
 
+import pytest
+
 from chiasm import models
 
 
+@pytest.mark.long
 def test_the_demo_scores_and_shows(chiasm, tmp_path):
     out = tmp_path / "demo"
     result = chiasm("demo", "-o", out, "--spacing", 4, "--seed", 11)
     assert result.code == 0, result.err
     content = json.loads((out / "scores.json").read_text())
-    assert content["model"] in models.shipped()
+    assert content["models"]["regression"].split()[0] in models.shipped()
     lines = {(line["source"], line["method"]): line for line in content["scores"]}
     ceiling = lines["", "real T1w"]["dice"]
     for source in ("PDw", "T2w"):
@@ -22,7 +25,12 @@ def test_the_demo_scores_and_shows(chiasm, tmp_path):
         assert abs(translated["gap_closed"] - gap) < 1e-9
         assert (out / "translated" / f"sub-01_desc-from{source}_dseg.nii.gz").is_file()
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png") == 12
+    assert next(iter(content["models"])) == "none"
+    for source, method in ((s, m) for s in ("PDw", "T2w") for m in content["models"]):
+        assert 0 < lines[source, method]["dice"] < 1
+    # Of each source and network: the source, the target, the translation and what is made of them.
+    networks = [name for name in content["models"] if name not in ("none", "histogram")]
+    assert page.count("data:image/png") == 2 * len(networks) * 6
     assert "regression" in result.out
 
     again = chiasm("demo", "-o", out, "--spacing", 4)
@@ -37,6 +45,8 @@ def test_shipped_models_are_small_whole_and_have_cards():
         folder = models.SHIPPED / name
         assert (folder / models.WEIGHTS).stat().st_size <= 20 * 2**20
         card = (folder / models.CARD).read_text()
-        for part in ("## Data", "## Licence", "## Scores", "## Limits", "| target | T1w"):
+        config = models.peek(name)
+        made = [one.removesuffix("w") for one in (config.get("targets") or [config["target"]])]
+        for part in ("## Data", "## Licence", "## Scores", "## Limits", *made):
             assert part in card
         assert models.load(name, kind=models.peek(name)["kind"]).module is not None

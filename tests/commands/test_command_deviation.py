@@ -7,8 +7,9 @@ import pytest
 from command_samples import TARGET, brain, files_below, load, save_nifti
 
 from chiasm.api import load_translator
-from chiasm.translators.samples import sample_seed
-from chiasm.volume import Volume
+from chiasm.image.volume import Volume
+from chiasm.machine.device import Resources
+from chiasm.methods.repeats import sample_seed
 
 
 def translate(chiasm, scan, path, model, *options):
@@ -31,11 +32,11 @@ def test_diffusion_is_averaged_over_seeds(chiasm, scan, out, diffusion):
     assert deviation.max() > 0.01 * span
     assert (deviation[brain() == 0] == 0).all()
     (case,) = json.loads(report.read_text())["cases"]
-    assert case["samples"] == 3
+    assert case["translation"]["samples"] == 3
     assert case["outputs"] == [str(out / f"sub-01_{n}T1w.nii.gz") for n in ("", "desc-std_")]
     inside = mean != TARGET.background
     rms = np.sqrt((deviation[inside].astype(float) ** 2).mean())
-    assert case["deviation_rms"] == pytest.approx(rms, rel=0.02)
+    assert case["translation"]["deviation_rms"] == pytest.approx(rms, rel=0.02)
 
 
 def test_a_method_without_noise_is_averaged_over_acquisitions(chiasm, scan, out, regression):
@@ -62,7 +63,9 @@ def test_samples_do_not_depend_on_the_batch(regression):
     volume = Volume(brain(), np.diag([2.0, 2, 4, 1]), modality="PDw")
     mask = brain() > 0
     one, four = (
-        load_translator(regression, samples=2, seed=3, batch=batch).translate(volume, mask)
+        load_translator(regression, samples=2, seed=3, resources=Resources(batch=batch)).translate(
+            volume, mask
+        )
         for batch in (1, 4)
     )
     span = TARGET.high - TARGET.low

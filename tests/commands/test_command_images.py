@@ -122,7 +122,7 @@ def test_segment_and_run_tell_it_too(chiasm, kind, scan, out, regression, segmen
     path = scan.with_name("sub-00_T2w.nii.gz")
     make(path)
     both = ("-i", path, "-i", scan, "-o", out, "--segmenter", segmenter)
-    segmented = chiasm("segment", *both)
+    segmented = chiasm("segment", *both, "--modality", "T1")
     assert segmented.code == 1
     segmented.assert_said("-i", path, problem)
     assert files_below(out) == ["sub-01_dseg.nii.gz", "sub-01_dseg.tsv"]
@@ -171,7 +171,7 @@ def test_a_colour_png(chiasm, tmp_path, out, regression):
     ("make", "problem"),
     [
         (lambda path: None, "does not exist"),
-        (filled_with(0), "0 voxels set"),
+        (filled_with(0), "has no voxel inside"),
         (lambda path: save_nifti(path, brain(labels=True), 2 * AFFINE), "another grid"),
     ],
 )

@@ -80,7 +80,7 @@ BROKEN = {
         lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\x00"),
         ["config.json"],
     ),
-    "later format": (lambda f: change(f, format_version=2), ["format_version", "1"]),
+    "later format": (lambda f: change(f, format_version=3), ["format_version", "2"]),
     "field missing": (without_grid, ["config.json", "grid"]),
     "field too many": (lambda f: change(f, colour="red"), ["config.json", "colour"]),
     "unknown target": (lambda f: change(f, target="T7w"), ["config.json", "T7w"]),
@@ -131,7 +131,7 @@ def test_a_segmenter_is_named_as_such(chiasm, command, scan, out, regression, se
 )
 def test_settings_of_a_diffusion(chiasm, settings, part, diffusion, scan, out, tmp_path):
     folder = shutil.copytree(diffusion, tmp_path / "broken")
-    change(folder, diffusion=settings)
+    change(folder, settings={"guides": [{"name": "lmi"}], "diffusion": settings})
     result = chiasm("translate", "-i", scan, "-o", out, "--model", folder)
     assert result.code == 1
     result.assert_said("--model", part)

@@ -34,7 +34,7 @@ def test_one_subject_is_a_dataset_the_other_commands_read(
     models = ("--model", regression, "--segmenter", segmenter)
     done = chiasm("run", "-i", out, "-o", tmp_path / "done", *models)
     assert done.code == 0
-    assert "left out, already T1w" in done.err
+    assert "left out because it is already T1w" in done.err
     made = tmp_path / "done" / "sub-01" / "anat"
     truth = ("--truth", anat / "sub-01_T1w.nii.gz")
     assert chiasm("evaluate", "--pred", made / "sub-01_T1w.nii.gz", *truth).code == 0

@@ -59,6 +59,14 @@ def test_a_mask_in_every_form(scan, regression):
         np.testing.assert_array_equal(one, made[0])
 
 
+def test_a_nibabel_image_in_microns_is_read_in_microns(scan, regression):
+    image = nib.Nifti1Image(brain(), np.diag([1000, 1000, 1000, 1.0]) @ AFFINE)
+    image.header.set_xyzt_units("micron")
+    made = package.translate(image, model=regression, modality="PD")
+    np.testing.assert_allclose(made.affine, AFFINE)
+    np.testing.assert_array_equal(made.array, package.translate(scan, model=regression).array)
+
+
 def test_translate_then_evaluate_in_memory(scan, regression):
     made = package.translate(scan, model=regression, method="none")
     scores = package.evaluate(made, scan, mask=np.asarray(brain() > 0))
@@ -76,11 +84,11 @@ def test_translate_then_evaluate_in_memory(scan, regression):
         ({"device": "banana"}, UsageError, "--device banana"),
         ({"image": "nowhere.nii.gz"}, CaseError, "nowhere.nii.gz: does not exist"),
         ({"image": nib.Nifti1Image(np.ones((20, 20, 4, 2)), AFFINE)}, CaseError, "one volume"),
-        ({"image": nib.Nifti1Image(np.ones(SHAPE), AFFINE)}, CaseError, "is empty"),
+        ({"image": nib.Nifti1Image(np.ones(SHAPE), AFFINE)}, CaseError, r"is constant \(all 1\)"),
         ({"image": nib.Nifti1Image(brain() * np.nan, AFFINE)}, CaseError, "NaN"),
         ({"image": nib.Nifti1Image(brain((12, 28, 6)), AFFINE)}, CaseError, "at least 16"),
         ({"mask": np.ones((3, 3, 3))}, CaseError, "--mask"),
-        ({"mask": nib.Nifti1Image(brain(), 2 * AFFINE)}, CaseError, "--mask .* another grid"),
+        ({"mask": nib.Nifti1Image(brain(), 2 * AFFINE)}, CaseError, "--mask.* another grid"),
     ],
 )
 def test_errors_are_value_errors_of_one_line(changes, error, message, scan, regression):

@@ -1,13 +1,10 @@
-"""`chiasm train` of what refines a translation, of neighbouring slices, and of three planes."""
+"""`chiasm train` of neighbouring slices, and of three planes."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
-import torch
-from command_samples import DIFFUSION_UNET, UNET, brain, files_below, load, save_nifti
-from safetensors.torch import load_file
+from command_samples import DIFFUSION_UNET, UNET, brain, load, save_nifti
 
 NETWORKS = {"regression": UNET, "lmi-diffusion": DIFFUSION_UNET}
 AFFINE = np.diag([2.0, 2, 2, 1])
@@ -33,44 +30,6 @@ def command(dataset, out, method, **settings):
     }
     pairs = [f"{key}={json.dumps(value)}" for key, value in (chosen | settings).items()]
     return ["train", "-i", dataset, "-o", out, "--target", "t1", "--method", method, *pairs]
-
-
-def test_a_diffusion_refines_a_frozen_regression(chiasm, dataset, out, tmp_path):
-    first, second = out / "first", out / "second"
-    assert chiasm(*command(dataset, first, "regression")).code == 0
-    weights = load_file(first / "model.safetensors")
-    guides = [{"name": "translation", "model": str(first)}]
-    diffusion = {"residual": True, "start": "guide", "steps": 4}
-    settings = {"guides": guides, "diffusion": diffusion, "min_snr": 5.0, "guide_dropout": 0}
-    words = command(dataset, second, "lmi-diffusion", **settings)
-    result = chiasm(*words)
-    assert (result.code, result.err) == (0, "")
-    inner = "guides.networks.0."
-    after = load_file(second / "model.safetensors")
-    kept = {key.removeprefix(inner): one for key, one in after.items() if key.startswith(inner)}
-    assert kept.keys() == weights.keys()
-    assert all(torch.equal(kept[key], weights[key]) for key in weights)
-    config = json.loads((second / "config.json").read_text())
-    assert config["training"]["settings"]["guides"] == guides
-    assert config["guides"][0]["model"]["method"] == "regression"
-
-    shutil.rmtree(first)
-    scan = save_nifti(tmp_path / "new_PDw.nii.gz", brain((20, 18, 16), seed=9), AFFINE)
-    report = tmp_path / "how.json"
-    words = ("translate", "-i", scan, "-o", tmp_path / "used", "--model", second)
-    used = chiasm(*words, "--report", report, "--planes", "orthogonal", "--noise", "shared")
-    assert (used.code, used.err) == (0, "")
-    assert files_below(tmp_path / "used") == ["new_T1w.nii.gz"]
-    assert np.isfinite(load(tmp_path / "used" / "new_T1w.nii.gz")).all()
-    assert '"start": "guide"' in report.read_text()
-
-
-def test_a_guide_that_names_no_model(chiasm, dataset, out):
-    guides = [{"name": "translation", "model": "nowhere"}]
-    result = chiasm(*command(dataset, out, "lmi-diffusion", guides=guides))
-    assert result.code == 2
-    result.assert_said("guide.translation.model", "nowhere", "is not a model")
-    assert not out.exists()
 
 
 @pytest.mark.parametrize("method", NETWORKS)

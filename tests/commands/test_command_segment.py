@@ -15,8 +15,8 @@ def masked(scan):
     return save_nifti(scan.parent / "brain_mask.nii.gz", (load(scan) > 0).astype(np.uint8))
 
 
-def test_segment_writes_labels_and_their_names(chiasm, scan, out, segmenter):
-    result = chiasm("segment", "-i", scan, "-o", out, "--segmenter", segmenter)
+def test_segment_writes_labels_and_their_names(chiasm, t1, out, segmenter):
+    result = chiasm("segment", "-i", t1, "-o", out, "--segmenter", segmenter)
     assert (result.code, result.err) == (0, "")
     assert files_below(out) == ["sub-01_dseg.nii.gz", "sub-01_dseg.tsv"]
     image = nib.load(out / "sub-01_dseg.nii.gz")
@@ -34,16 +34,16 @@ def test_segment_writes_labels_and_their_names(chiasm, scan, out, segmenter):
     ]
 
 
-def test_segment_to_a_file_of_any_name(chiasm, scan, out, segmenter):
+def test_segment_to_a_file_of_any_name(chiasm, t1, out, segmenter):
     path = out / "deep" / "labels.nii"
-    assert chiasm("segment", "-i", scan, "-o", path, "--segmenter", segmenter).code == 0
+    assert chiasm("segment", "-i", t1, "-o", path, "--segmenter", segmenter).code == 0
     assert files_below(out) == ["deep/labels.nii", "deep/labels.tsv"]
 
 
-def test_the_batch_does_not_change_the_labels(chiasm, scan, out, segmenter):
+def test_the_batch_does_not_change_the_labels(chiasm, t1, out, segmenter):
     for batch in (1, 4):
         path = out / f"{batch}_dseg.nii.gz"
-        words = ("-i", scan, "-o", path, "--segmenter", segmenter, "--batch", batch)
+        words = ("-i", t1, "-o", path, "--segmenter", segmenter, "--batch", batch)
         assert chiasm("segment", *words).code == 0
     # Rounding may decide where two labels are equally likely.
     assert (load(out / "1_dseg.nii.gz") != load(out / "4_dseg.nii.gz")).mean() < 1e-3
@@ -77,27 +77,29 @@ def test_run_marks_and_records_both(chiasm, scan, out, regression, segmenter):
         header = nib.load(out / name).header
         assert bytes(header["descrip"].item()).startswith(b"synthetic")
     content = json.loads(report.read_text())
-    assert content["settings"]["segmenter"] == "tiny-segmenter"
-    (case,) = content["cases"]
+    (asked,), (case,) = content["settings"]["pipelines"], content["cases"]
+    for settings in (asked, case):
+        assert settings["segmenter"]["name"] == "tiny-segmenter"
+        assert settings["model"].startswith("tiny-regression ")
     for part in ("translation", "segmentation"):
         assert {"grid", "intensity", "seconds"} <= set(case[part])
 
 
-def test_segment_records_what_it_did(chiasm, scan, out, segmenter):
+def test_segment_records_what_it_did(chiasm, t1, out, segmenter):
     report = out / "report.json"
-    words = ("-i", scan, "-o", out, "--segmenter", segmenter, "--report", report)
+    words = ("-i", t1, "-o", out, "--segmenter", segmenter, "--report", report)
     assert chiasm("segment", *words).code == 0
-    content = json.loads(report.read_text())
-    assert content["settings"]["segmenter"] == "tiny-segmenter"
-    assert {"grid", "intensity", "seconds"} <= set(content["cases"][0])
+    (case,) = json.loads(report.read_text())["cases"]
+    assert case["segmenter"]["name"] == "tiny-segmenter"
+    assert {"grid", "intensity", "seconds"} <= set(case["segmentation"])
 
 
 def test_run_leaves_the_target_modality_out_and_says_so(chiasm, scan, out, regression, segmenter):
-    known = save_nifti(scan.parent / "sub-01_T1w.nii.gz", brain())
+    save_nifti(scan.parent / "sub-01_T1w.nii.gz", brain())
     models = ("--model", regression, "--segmenter", segmenter)
     result = chiasm("run", "-i", scan.parent, "-o", out, *models)
     assert result.code == 0
-    assert result.err == f"chiasm: left out, already T1w: {known}\n"
+    assert result.err == "chiasm: 1 image was left out because it is already T1w.\n"
     assert files_below(out) == ["sub-01_T1w.nii.gz", "sub-01_dseg.nii.gz", "sub-01_dseg.tsv"]
 
 
@@ -111,3 +113,12 @@ def test_a_slice_is_segmented_into_a_slice(chiasm, tmp_path, out, segmenter):
     assert Image.open(out / "slice_dseg.png").size == (36, 40)
     found = files.read_labels(out / "slice_dseg.png")
     assert [label.name for label in found.labels] == list(TISSUE_NAMES)
+
+
+def test_a_label_map_is_marked_and_no_scan_of_a_later_run(chiasm, t1, out, segmenter, tmp_path):
+    path = tmp_path / "made" / "odd name.nii.gz"  # so that its name does not say what it is
+    assert chiasm("segment", "-i", t1, "-o", path, "--segmenter", segmenter).code == 0
+    assert files.description(path).startswith("segmentation: chiasm ")
+    refused = chiasm("segment", "-i", path.parent, "-o", out, "--segmenter", segmenter)
+    assert refused.code == 1
+    refused.assert_said("-i", path.parent, "1 image that Chiasm made was left out")

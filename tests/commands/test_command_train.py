@@ -12,8 +12,8 @@ from command_samples import DIFFUSION_UNET, TISSUE_NAMES, UNET, brain, files_bel
 from safetensors.torch import load_file
 
 from chiasm import files
-from chiasm.training.regression import RegressionObjective
-from chiasm.volume import Label, LabelVolume
+from chiasm.image.volume import Label, LabelVolume
+from chiasm.methods.regression.objective import RegressionObjective
 
 MODEL = ["README.md", "config.json", "model.safetensors"]
 NETWORKS = {"regression": UNET, "lmi-diffusion": DIFFUSION_UNET, "segmenter": UNET}
@@ -90,6 +90,7 @@ def test_a_trained_model_is_a_folder_that_works(chiasm, dataset, out, tmp_path, 
 
     scan = save_nifti(tmp_path / "new_PDw.nii.gz", brain(seed=9, levels=(150, 90, 30)))
     if method == "segmenter":
+        scan = save_nifti(tmp_path / "new_T1w.nii.gz", brain(seed=9))
         used = chiasm("segment", "-i", scan, "-o", tmp_path / "used", "--segmenter", out)
         assert files_below(tmp_path / "used") == ["new_dseg.nii.gz", "new_dseg.tsv"]
     else:

@@ -1,4 +1,4 @@
-"""Methods that learn from more than the target: pairs, any contrast, a scan and its translation."""
+"""Methods that learn from more than the target: pairs, and any contrast."""
 
 import csv
 import json
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from command_samples import TISSUE_NAMES, UNET, brain, files_below, load, save_nifti
 
-import chiasm as package
 from chiasm import files
-from chiasm.training.paired import PairedObjective
-from chiasm.volume import Label, LabelVolume
+from chiasm.image.volume import Label, LabelVolume
+from chiasm.methods.baselines.paired.objective import PairedObjective
+from chiasm.training.sources import UnpairedSamples
 
 TINY = {"network": UNET, "batch": 2, "precision": "32-true", "warmup": 1, "ema": 0.5}
 LEVELS = {"T1w": (30, 90, 150), "PDw": (150, 110, 80), "T2w": (160, 90, 40)}
@@ -52,7 +52,7 @@ def test_a_paired_model_learns_its_source_and_refuses_others(
     read = {path.name.split("_")[1] for path in opened if dataset in path.parents}
     assert read == {"T1w.nii.gz", "PDw.nii.gz"}
     assert (config(out)["method"], config(out)["sources"]) == ("paired", ["PDw"])
-    assert "T1w beside PDw" in (out / "README.md").read_text()
+    assert "T1w and PDw scans of" in (out / "README.md").read_text()
     rows = csv.DictReader((out / "log" / "metrics.csv").open())
     losses = [float(row["loss"]) for row in rows if row["loss"]]
     assert losses[-1] < 0.8 * losses[0]
@@ -83,6 +83,8 @@ def test_resuming_with_sources_repeats_the_unbroken_run(
     chiasm, dataset, out, monkeypatch, with_source
 ):
     monkeypatch.setattr(PairedObjective, "with_source", with_source)
+    if with_source == "unpaired":
+        monkeypatch.setattr(PairedObjective, "samples_class", UnpairedSamples)
     words = ("--sources", "PD,T2")
     seen = {}
 
@@ -138,36 +140,4 @@ def test_it_fits_every_translator(chiasm, scan, out, regression, segmenter, cont
     (plain / "config.json").write_text(text.replace('"target": "T1w"', '"target": "T2w"'))
     refused = chiasm(*words, plain)
     assert refused.code == 2
-    refused.assert_said("--segmenter plain", "knows T2w alone")
-
-
-def test_a_joint_segmenter_is_trained_on_the_target_alone_and_runs(
-    chiasm, dataset, out, tmp_path, scan, opened, regression
-):
-    assert chiasm(*command(dataset, out, "joint-segmenter")).code == 0
-    assert not [path for path in opened if path.name.endswith(("PDw.nii.gz", "T2w.nii.gz"))]
-    assert config(out)["method"] == "joint"
-    words = ("--model", regression, "--segmenter", out)
-    used = chiasm("run", "-i", scan, "-o", tmp_path / "used", *words)
-    assert (used.code, used.err) == (0, "")
-    assert "sub-01_dseg.nii.gz" in files_below(tmp_path / "used")
-
-
-def test_a_joint_segmenter_sees_the_source_too(chiasm, scan, out, tmp_path, regression, joint):
-    inside = {"segmenter": joint, "mask": brain() > 0}
-    t1, labels = package.run(scan, model=regression, **inside)
-    again = package.segment(t1, source=scan, **inside)
-    np.testing.assert_array_equal(again.array, labels.array)
-    other = files.read(scan).with_array(brain(seed=5, levels=(150, 20, 90)))
-    changed = package.segment(t1, source=other, **inside)
-    assert (changed.array != labels.array).any()
-
-
-def test_a_joint_segmenter_without_a_fitting_source(chiasm, scan, out, tmp_path, joint):
-    alone = chiasm("segment", "-i", scan, "-o", out, "--segmenter", joint)
-    assert alone.code == 2
-    alone.assert_said("--segmenter tiny-joint", "there is no scan", "chiasm run")
-    assert not out.exists()
-    small = save_nifti(tmp_path / "small_PDw.nii.gz", brain((20, 20, 6)))
-    with pytest.raises(package.CaseError, match="lies on another grid"):
-        package.segment(scan, segmenter=joint, source=small)
+    refused.assert_said("--segmenter plain", "knows only T2w")

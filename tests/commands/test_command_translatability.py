@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from chiasm.api import load_translator
-from chiasm.evaluation import translatability
 from chiasm.files import read
+from chiasm.methods.translatability import translatability
 
 
 @pytest.fixture
@@ -28,15 +28,15 @@ def test_a_low_score_is_a_warning_and_stays_in_the_report(
     chiasm, command, scan, out, knowing, segmenter
 ):
     model, report = knowing(1.0), out / "report.json"
-    judge = ("--segmenter", segmenter) if command == "run" else ()
-    result = chiasm(command, "-i", scan, "-o", out, "--model", model, *judge, "--report", report)
+    more = ("--segmenter", segmenter) if command == "run" else ()
+    result = chiasm(command, "-i", scan, "-o", out, "--model", model, *more, "--report", report)
     assert result.code == 0
     (line,) = result.err.splitlines()
-    assert line.startswith(f"chiasm: warning: {scan}: translatability ")
+    assert line.startswith(f"chiasm: warning: {scan}: The translatability ")
     (case,) = json.loads(report.read_text())["cases"]
     expected = translatability(read(scan), load_translator(model))
     assert case["translatability"] == expected.model_dump(mode="json")
-    assert f"{expected.score:.2f} is below 1.00" in line
+    assert f"The translatability of this scan is {expected.score:.2f}." in line
 
 
 def test_a_score_that_is_good_enough_is_only_recorded(chiasm, scan, out, knowing):
@@ -48,7 +48,7 @@ def test_a_score_that_is_good_enough_is_only_recorded(chiasm, scan, out, knowing
 
 
 @pytest.mark.parametrize("method", ["histogram", "none"])
-def test_a_method_without_a_network_is_not_judged(chiasm, method, scan, out, knowing):
+def test_a_method_without_a_network_has_no_score(chiasm, method, scan, out, knowing):
     report = out / "report.json"
     given = ("-i", scan, "-o", out, "--model", knowing(1.0), "--report", report)
     result = chiasm("translate", *given, "--method", method)

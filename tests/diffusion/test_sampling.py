@@ -7,10 +7,10 @@ from diffusers import DDIMScheduler
 
 from chiasm.diffusion.sampling import (
     NoiseSchedule,
+    alphas_cumprod_of,
     first_noise,
     generators,
     sample,
-    signal_of,
 )
 from chiasm.errors import UsageError
 from chiasm.registry import PARAMETERISATIONS, SCHEDULERS
@@ -42,7 +42,7 @@ def exact_denoiser(parameterisation, signal):
 def run(scheduler, parameterisation, steps, schedule, count=20000):
     solver = schedule.scheduler(scheduler, parameterisation)
     start = torch.randn((4, 1, count // 4), generator=torch.Generator().manual_seed(1)).double()
-    denoise = exact_denoiser(parameterisation, signal_of(solver))
+    denoise = exact_denoiser(parameterisation, alphas_cumprod_of(solver))
     return sample(denoise, solver, steps, start, generators(0, range(4)))
 
 
@@ -52,7 +52,7 @@ def run(scheduler, parameterisation, steps, schedule, count=20000):
 def test_a_gaussian_comes_out_within_5_percent(scheduler, parameterisation, zero_terminal_snr):
     schedule = NoiseSchedule(zero_terminal_snr=zero_terminal_snr)
     if zero_terminal_snr and parameterisation == "epsilon" and scheduler in ("ddim", "ddpm"):
-        with pytest.raises(UsageError, match=r"epsilon.*zero signal"):
+        with pytest.raises(UsageError, match=r"epsilon.*alpha = 0"):
             schedule.scheduler(scheduler, parameterisation)
         return
     result = run(scheduler, parameterisation, 1000 if scheduler == "ddpm" else 500, schedule)
@@ -70,7 +70,7 @@ def times_of(steps, count):
 def test_ddim_at_few_steps_is_its_recursion(parameterisation, steps):
     schedule = NoiseSchedule()
     solver = schedule.scheduler("ddim", parameterisation)
-    signal = signal_of(solver)
+    signal = alphas_cumprod_of(solver)
     start = torch.randn((1, 1, 64), generator=torch.Generator().manual_seed(0)).double()
     result = sample(exact_denoiser(parameterisation, signal), solver, steps, start)
     x, kept = start.numpy(), signal.numpy()
@@ -88,7 +88,7 @@ def test_ddpm_at_few_steps_has_the_variance_of_its_recursion():
     steps = 10
     result = run("ddpm", "v", steps, schedule, count=400_000)
     solver = schedule.scheduler("ddpm", "v")
-    kept = signal_of(solver).numpy()
+    kept = alphas_cumprod_of(solver).numpy()
     mean, variance = 0.0, 1.0
     times = times_of(steps, schedule.times)
     for t, s in zip(times, [*times[1:], None], strict=True):
@@ -113,7 +113,7 @@ def test_few_steps_are_the_schedulers_own(scheduler, parameterisation):
     """Feeding x0 equals feeding the scheduler the prediction in its own parameterisation."""
     schedule = NoiseSchedule(zero_terminal_snr=False)
     ours = schedule.scheduler(scheduler, parameterisation)
-    signal = signal_of(ours)
+    signal = alphas_cumprod_of(ours)
     start = torch.randn((1, 1, 64), generator=torch.Generator().manual_seed(0)).double()
     result = sample(exact_denoiser(parameterisation, signal), ours, 6, start)
     native = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}[parameterisation]
@@ -135,7 +135,7 @@ def test_any_number_of_steps_down_to_one(scheduler, parameterisation):
     schedule = NoiseSchedule()
     solver = schedule.scheduler(scheduler, parameterisation)
     start = torch.randn((1, 1, 64), generator=torch.Generator().manual_seed(0)).double()
-    denoise = exact_denoiser(parameterisation, signal_of(solver))
+    denoise = exact_denoiser(parameterisation, alphas_cumprod_of(solver))
     one = sample(denoise, solver, 1, start, generators(0, [0]))
     expected = denoise(start, torch.tensor([schedule.times - 1]))
     np.testing.assert_allclose(one.numpy(), expected.numpy(), atol=1e-6)
@@ -150,7 +150,7 @@ def test_any_number_of_steps_down_to_one(scheduler, parameterisation):
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
 def test_signal_is_diffusers_own(schedule):
     ours = NoiseSchedule(beta_schedule=schedule)
-    signal = ours.signal()
+    signal = ours.alphas_cumprod()
     theirs = DDIMScheduler(
         beta_schedule=schedule, beta_start=1e-4, beta_end=0.02, rescale_betas_zero_snr=True
     ).alphas_cumprod
@@ -172,7 +172,7 @@ def test_editing_starts_at_the_given_time():
     start = torch.full((2, 1, 4000), 0.5).double()
     sample(denoise, solver, 10, start, generators(0, [0, 1]), from_time=0.3)
     assert [time for time, _ in seen] == [299, 199, 99]
-    kept = signal_of(solver)[299]
+    kept = alphas_cumprod_of(solver)[299]
     assert float(seen[0][1].mean()) == pytest.approx(float(kept.sqrt() * 0.5), abs=0.05)
     assert float(seen[0][1].std()) == pytest.approx(float((1 - kept).sqrt()), rel=0.05)
 

@@ -10,7 +10,7 @@ import pytest
 
 from chiasm import files
 from chiasm.errors import CaseError
-from chiasm.volume import LabelVolume, Volume
+from chiasm.image.volume import LabelVolume, Volume
 
 VOLUME = Volume(np.random.default_rng(0).normal(size=(20, 20, 20)), np.eye(4))
 LABELS = LabelVolume(VOLUME.array > 0, np.eye(4))
@@ -91,7 +91,7 @@ def test_an_existing_table_of_labels_is_kept_unless_told(tmp_path):
 def test_outputs_are_refused_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     fine = tmp_path / "new/a.nii.gz"
-    assert files.check_output(fine, suffixes=files.SUFFIXES) == fine
+    assert files.check_output(fine, suffixes=files.endings()) == fine
     assert not fine.parent.exists()
     assert files.check_output(tmp_path / "file", overwrite=True) == tmp_path / "file"
     for path, problem in (
@@ -100,7 +100,7 @@ def test_outputs_are_refused_before_the_work(tmp_path):
         (tmp_path / "file/below.nii", "cannot be written into"),
         (tmp_path / "a.doc", "ending"),
     ):
-        suffixes = files.SUFFIXES if path.suffix == ".doc" else None
+        suffixes = files.endings() if path.suffix == ".doc" else None
         with pytest.raises(CaseError, match=problem) as caught:
             files.check_output(path, suffixes=suffixes, argument="--report")
         assert str(caught.value).startswith(f"--report {path}: ")

@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from chiasm import files
 from chiasm.errors import CaseError, UsageError
-from chiasm.volume import Label, LabelVolume, Volume
+from chiasm.files import nifti
+from chiasm.image.volume import Label, LabelVolume, Volume
 
 SHAPE = (7, 6, 5)
 
@@ -41,7 +42,7 @@ def save(path: Path, array, affine=None, kind=nib.Nifti1Image) -> Path:
 
 
 @pytest.mark.parametrize("name", AFFINES)
-@pytest.mark.parametrize("suffix", files.nifti.SUFFIXES)
+@pytest.mark.parametrize("suffix", nifti.SUFFIXES)
 def test_a_volume_comes_back_as_it_was_written(tmp_path, name, suffix):
     volume = random_volume(AFFINES[name])
     path = files.write(volume, tmp_path / f"new/folder/a_T1w{suffix}")
@@ -69,8 +70,11 @@ def test_readers_of_the_quaternion_see_the_same_place(tmp_path, name):
 def test_like_repeats_shape_and_geometry_of_the_input_exactly(tmp_path, codes, shape, kind):
     sform, qform = codes
     image = kind(np.random.default_rng(1).normal(size=shape).astype(np.float32), None)
-    image.header.set_sform(AFFINES["oblique"], sform)
-    image.header.set_qform(AFFINES["permuted"], qform)
+    # In microns, as the units say; the header's own spacing counts where both codes are 0.
+    microns = np.diag([1000.0, 1000, 1000, 1])
+    image.header["pixdim"][1:4] = 1000
+    image.header.set_sform(microns @ AFFINES["oblique"], sform)
+    image.header.set_qform(microns @ AFFINES["permuted"], qform)
     image.header.set_xyzt_units("micron", "msec")
     nib.save(kind(image.dataobj, None, image.header), tmp_path / "in.nii.gz")
     source = nib.load(tmp_path / "in.nii.gz")
@@ -83,7 +87,7 @@ def test_like_repeats_shape_and_geometry_of_the_input_exactly(tmp_path, codes, s
     assert out.shape == source.shape
     np.testing.assert_array_equal(out.affine, source.affine)
     np.testing.assert_array_equal(out.get_fdata(), source.get_fdata())
-    for field in (*files.nifti._GEOMETRY, "magic", "sizeof_hdr"):
+    for field in (*nifti._GEOMETRY, "magic", "sizeof_hdr"):
         np.testing.assert_array_equal(out.header[field], source.header[field], err_msg=field)
 
 

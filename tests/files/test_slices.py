@@ -8,7 +8,7 @@ from PIL import Image
 
 from chiasm import files
 from chiasm.errors import CaseError, UsageError
-from chiasm.volume import LabelVolume, Volume
+from chiasm.image.volume import LabelVolume, Volume
 
 RNG = np.random.default_rng(0)
 EIGHT = RNG.integers(0, 256, (20, 30)).astype(np.uint8)  # 20 rows, 30 columns
@@ -171,7 +171,7 @@ def test_what_would_be_lost_is_stretched_and_said(tmp_path, caplog):
     unit = Volume(np.linspace(-1, 1, 600).reshape(30, 20, 1), np.diag([-1.0, -1, 1, 1]))
     back = np.asarray(Image.open(files.write(unit, tmp_path / "a.png"))).T.astype(float)
     np.testing.assert_allclose(back / 65535, (unit.array[..., 0] + 1) / 2, atol=1e-5)
-    assert "a.png: values -1 … 1" in caplog.text
+    assert "a.png: The values -1 … 1" in caplog.text
 
 
 def test_labels_come_back_from_a_picture(tmp_path):

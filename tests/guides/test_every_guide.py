@@ -28,8 +28,7 @@ SHAPES = [(13, 11), (6, 7, 5)]
 
 
 def test_every_registered_guide_is_tested_here():
-    elsewhere = {"translation"}  # needs a model: test_translation.py
-    assert {config["name"] for config in CONFIGS.values()} | elsewhere == set(GUIDES)
+    assert {config["name"] for config in CONFIGS.values()} == set(GUIDES)
 
 
 def images(spatial, channels=1):
@@ -48,7 +47,6 @@ def test_channels_range_and_independence(config, spatial):
     values = guide.prepare(source)(x_t, None)
     assert values.shape == (3, guide.channels(2, len(spatial)), *spatial)
     assert values.dtype == source.dtype
-    assert torch.isfinite(values).all()
     assert values.min() >= -1
     assert values.max() <= 1
     assert values[0].std() > 0.05

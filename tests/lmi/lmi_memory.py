@@ -1,6 +1,6 @@
 """How much memory torch operations hold at one time."""
 
-from chiasm.memory import LivingTensors
+from chiasm.machine.memory import LivingTensors
 
 
 def peak_memory(function):

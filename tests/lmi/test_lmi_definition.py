@@ -48,12 +48,11 @@ def test_equals_the_numpy_definition(shape, settings):
     np.testing.assert_allclose(prepared(other), scores.max(0), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["corrected", "published"])
 @pytest.mark.parametrize("normalized", [True, False])
-def test_torch_engine_equals_numba_engine(variant, normalized):
+def test_the_definition_equals_the_numba_engine(normalized):
     source, other = (torch.from_numpy(noise((2, 1, 13, 19), seed)) for seed in (3, 4))
-    prepared = prepare(source, variant=variant, normalized=normalized)
-    assert not isinstance(prepared._engine, Definition)
+    prepared = prepare(source, normalized=normalized)
+    assert isinstance(prepared._engine, NumbaEngine)
     slow = Definition(source[:, 0], prepared.settings, pixels_at_once=97)
     for reduce in ("max", "none"):
         expected = slow(other[:, 0], every_offset=reduce == "none")

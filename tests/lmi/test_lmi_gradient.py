@@ -7,11 +7,11 @@ import torch
 from lmi_images import noise, pieces, smooth
 from lmi_memory import peak_memory
 
-from chiasm.cost import measure
 from chiasm.lmi import LMISettings, prepare
 from chiasm.lmi.cpu import NumbaEngine
 from chiasm.lmi.cpu_gradient import NumbaGradient
 from chiasm.lmi.torch_engine import TorchEngine
+from chiasm.machine.cost import measure
 
 AMPLE = 2**30
 CASES = {

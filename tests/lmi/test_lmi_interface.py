@@ -76,10 +76,9 @@ def test_prepared_source_serves_many_others():
         )
 
 
-@pytest.mark.parametrize("variant", ["corrected", "published"])
-def test_number_of_threads_does_not_matter(variant):
+def test_number_of_threads_does_not_matter():
     source, other = uniform((40, 41), 1), uniform((40, 41), 2)
-    prepared = prepare(source, variant=variant)
+    prepared = prepare(source)
     expected = prepared(other)
     torch.set_num_threads(3)
     np.testing.assert_array_equal(prepared(other), expected)
@@ -130,18 +129,10 @@ WRONG = {
     "no memory": ({"memory": 1000}, "memory 1000"),
     "memory not whole": ({"memory": 1e9}, "memory 1000000000.0"),
     "reduce": ({"reduce": "mean"}, "reduce mean"),
-    "published offset": ({"variant": "published", "reduce": "offset"}, "reduce offset"),
     "mask of numbers": ({"mask": np.ones((6, 7), int)}, "mask int64"),
     "mask of another shape": ({"mask": np.ones((7, 6), bool)}, r"mask \(7, 6\)"),
     "mask is a list": ({"mask": [[True]]}, "mask list"),
     "normalized": ({"normalized": "yes"}, "normalized yes"),
-    "variant": ({"variant": "original"}, "variant original"),
-    "published, patch 5": ({"variant": "published", "patch_size": 5}, "patch_size 5"),
-    "published, search 1": ({"variant": "published", "search_size": 1}, "search_size 1"),
-    "published volume": (
-        {"variant": "published", "source": uniform((3, 4, 5)), "other": uniform((3, 4, 5))},
-        r"source \(3, 4, 5\)",
-    ),
     "integers": ({"source": np.zeros((6, 7), int)}, "source int64"),
     "integer other": ({"other": np.zeros((6, 7), np.uint8)}, "other uint8"),
     "booleans": ({"other": np.zeros((6, 7), bool)}, "other bool"),

@@ -119,6 +119,7 @@ def interpreted(tmp_path_factory):
     return np.load(file)
 
 
+@pytest.mark.long  # the interpreter takes half a minute for all cases
 @needs_triton
 @pytest.mark.parametrize("name", CASES)
 def test_interpreted_equals_the_numpy_definition(interpreted, name):

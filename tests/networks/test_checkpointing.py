@@ -5,10 +5,10 @@ from copy import deepcopy
 import pytest
 import torch
 
+from chiasm.methods.aldm.ms_spade import LatentTranslator
+from chiasm.methods.aldm.vqgan import VQGAN
 from chiasm.networks import NetworkSettings
 from chiasm.networks.checkpointing import checkpoint_blocks
-from chiasm.networks.ms_spade import LatentTranslator
-from chiasm.networks.vqgan import VQGAN
 
 
 def spade():

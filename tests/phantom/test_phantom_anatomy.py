@@ -42,7 +42,7 @@ def test_tissues_fill_the_brain_and_no_more(anatomy, head_anatomy):
     assert head_anatomy.fractions.sum(0)[head_anatomy.mask] == pytest.approx(1, abs=1e-5)
 
 
-def test_volumes_are_those_of_people(anatomy):
+def test_volumes_are_realistic(anatomy):
     litres = {name: volume / 1000 for name, volume in anatomy.volumes.items()}
     assert 1.3 < sum(litres.values()) < 2.3
     assert 0.1 < litres["csf"] < 0.6
@@ -69,7 +69,7 @@ def test_head_changes_neither_brain_nor_labels(healthy, headed):
     assert (healthy.labels.affine == headed.labels.affine).all()
 
 
-def test_same_person_at_another_spacing(anatomy, seed):
+def test_same_subject_at_another_spacing(anatomy, seed):
     coarse = build_anatomy(seed, 6, lesions=True)
     assert coarse.build == anatomy.build
     for tissue in ("csf", "grey", "white"):

@@ -78,13 +78,13 @@ def test_participants(dataset, second):
     with (dataset / "participants.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [row["participant_id"] for row in rows] == ["sub-01", "sub-02"]
-    person, row = second, rows[1]
+    simulated, row = second, rows[1]
     assert int(row["seed"]) == subject_seed(7, 2)
-    assert float(row["size_y"]) == person.parameters["size"][1]
-    assert float(row["lesion_volume_ml"]) == person.parameters["lesion_volume_ml"]
+    assert float(row["size_y"]) == simulated.parameters["size"][1]
+    assert float(row["lesion_volume_ml"]) == simulated.parameters["lesion_volume_ml"]
     for name in ("T1w", "FLAIR"):
         for key in ("repetition_time_ms", "cnr_grey_white", "noise_sigma"):
-            assert float(row[f"{name}_{key}"]) == person.parameters[name][key]
+            assert float(row[f"{name}_{key}"]) == simulated.parameters[name][key]
     assert float(row["FLAIR_inversion_time_ms"]) > 1000
     assert all(row.values()), "BIDS wants n/a where there is no value"
     described = json.loads((dataset / "participants.json").read_text())
@@ -140,8 +140,8 @@ def test_illegal_numbers(tmp_path, subjects, seed, named):
 
 
 def test_names_grow_with_the_number_of_subjects(tmp_path, monkeypatch):
-    person = subject(0, Settings(spacing=8, modalities=("T1",)))
-    monkeypatch.setattr("chiasm.phantom.dataset.subject", lambda *_: person)
+    simulated = subject(0, Settings(spacing=8, modalities=("T1",)))
+    monkeypatch.setattr("chiasm.phantom.dataset.subject", lambda *_: simulated)
     made = write_dataset(tmp_path, 100, 0, Settings(spacing=8, modalities=("T1",)))
     assert made[0].name == "sub-001"
     assert made[-1].name == "sub-100"

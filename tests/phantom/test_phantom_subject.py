@@ -1,4 +1,4 @@
-"""One person: repeatable, its modalities apart from each other, its numbers those of its arrays."""
+"""One subject: repeatable, with independent modalities and parameters that match the arrays."""
 
 import json
 
@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from chiasm.errors import UsageError
+from chiasm.image.volume import Volume
 from chiasm.phantom import Settings, subject
-from chiasm.volume import Volume
 
 CSF, GREY, WHITE, LESION = 1, 2, 3, 4
 
 
-def median(person, modality, label):
-    return np.median(person.volumes[modality].array[person.labels.array == label])
+def median(simulated, modality, label):
+    return np.median(simulated.volumes[modality].array[simulated.labels.array == label])
 
 
-def test_another_seed_is_another_person(healthy, seed):
+def test_another_seed_is_another_subject(healthy, seed):
     other = subject(seed + 1, Settings(spacing=4, modalities=("T1",)))
     assert (other.labels.array != healthy.labels.array).mean() > 0.05
     assert other.parameters["size"] != healthy.parameters["size"]
@@ -167,7 +167,7 @@ def test_illegal_settings(values):
     assert "\n" not in str(error.value)
 
 
-def test_settings_know_the_names_people_type():
+def test_settings_know_the_short_names():
     assert Settings(modalities=("t1", "T1w", "flair")).modalities == ("T1w", "FLAIR")
     assert Settings(modalities=["PD"]).modalities == ("PDw",)
 

@@ -6,11 +6,11 @@ import torch
 
 from chiasm import files
 from chiasm.errors import CaseError, UsageError
+from chiasm.image.volume import Volume
+from chiasm.methods.aldm.samples import AnyToAnySamples
 from chiasm.training.data import Samples, Subject, find_subjects
-from chiasm.training.modalities import AnyToAnySamples
 from chiasm.training.settings import Augmentation, TrainingSettings
 from chiasm.training.sources import UnpairedSamples, find_paired, split_unpaired
-from chiasm.volume import Volume
 
 SHAPE, AFFINE = (20, 24, 5), np.diag([2.0, 2, 4, 1])
 SETTINGS = {"method": "paired", "target": "T1w"}
@@ -179,7 +179,7 @@ def test_sources_on_another_grid_are_resampled_onto_the_targets(tmp_path):
     turned = np.array([[1.0, 0.5, 0, 0], [-0.5, 1, 0, 0], [0, 0, 1.5, 0], [0, 0, 0, 1]])
     volume = Volume(scan((52, 46, 15), fine), turned, modality="PDw")
     files.write(volume, tmp_path / "a_PDw.nii.gz", overwrite=True)
-    with pytest.raises(CaseError, match=r"a_PDw.nii.gz: .*is turned against"):
+    with pytest.raises(CaseError, match=r"a_PDw.nii.gz: .*is rotated relative to"):
         paired(tmp_path, "PD")
 
 

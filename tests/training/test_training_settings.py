@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from chiasm.errors import UsageError
-from chiasm.registry import OBJECTIVES
+from chiasm.registry import METHODS, SEGMENTER_TRAININGS
 from chiasm.training import settings as module
 from chiasm.training.settings import training_settings
 
@@ -20,7 +20,7 @@ def test_a_recipe_is_legal_for_its_method(recipe):
     assert recipe.stem in made or recipe.stem.removeprefix("brain-t1-") in made
     told = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     found = []
-    for method in OBJECTIVES:
+    for method in [*METHODS, *SEGMENTER_TRAININGS]:
         try:
             chosen = training_settings(method, "T1", recipe, (), ("T2",))
         except UsageError:

@@ -1,4 +1,4 @@
-"""``chiasm compare``: the table of methods for one's own data."""
+"""``chiasm compare``: compare methods on one's own subjects."""
 
 from __future__ import annotations
 
@@ -8,51 +8,74 @@ from typing import Annotated
 import typer
 
 from chiasm.cli import options as o
+from chiasm.machine.terminal import say
 from chiasm.registry import DEFAULT_SEGMENTER
 
 
 def command(
     input: Annotated[
         Path,
-        typer.Option("--input", "-i", help="Subjects with the target modality and others."),
+        typer.Option(
+            "--input",
+            "-i",
+            help="A folder of subjects with images of the target modality and of others, such as a "
+            "BIDS dataset.",
+        ),
     ],
     output: o.Folder,
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: METHOD, NAME=FOLDER or NAME=FOLDER:METHOD, each with "
-            "@option=value after it, e.g. none,sdedit@0.25,lmi-diffusion@steps=8,mine=runs/x.",
-            show_default="all that a shipped model suits",
+            help="The methods with commas between them. Each is METHOD, NAME=FOLDER or "
+            "NAME=FOLDER:METHOD. Its options follow as @option=value. An example is "
+            "none,sdedit@edit_from=0.25,lmi-diffusion@steps=8,mine=runs/x.",
+            show_default="all methods that can use a shipped model or need none",
         ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Target modality.", show_default="the segmenter's")
+        str | None, typer.Option(help="The target modality.", show_default="the segmenter's")
     ] = None,
     sources: Annotated[
         str | None,
-        typer.Option(help="Comma-separated modalities.", show_default="all that are there"),
+        typer.Option(
+            help="The source modalities with commas between them.",
+            show_default="all that the folder holds",
+        ),
     ] = None,
     segmenter: o.SegmenterName = DEFAULT_SEGMENTER,
     slices: Annotated[
         int | None,
-        typer.Option(help="Evenly spaced axial slices of the head.", show_default="all"),
+        typer.Option(
+            help="The number of evenly spaced axial slices of the foreground that are compared, at "
+            "least 1.",
+            show_default="all",
+        ),
     ] = None,
-    seed: o.Seed = 0,
+    seed: Annotated[
+        int, typer.Option(help="The seed of every method that draws random numbers, at least 0.")
+    ] = 0,
     batch: o.Batch = 8,
     threads: o.Threads = None,
     device: o.Device = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew; else an earlier run is gone on with.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="An earlier comparison in the folder is deleted. Otherwise it is continued.",
+        ),
     ] = False,
 ) -> int:
-    """Compare methods on your own subjects: scores, intervals, tests, costs and pictures."""
-    from chiasm.cli.cases import set_threads
-    from chiasm.device import check_device
+    """Compare methods on your own subjects.
+
+    The output folder holds the scores with intervals and tests, the costs and pictures.
+    """
+    from chiasm.cli.shared import set_threads
+    from chiasm.machine.device import check_device
 
     check_device(device)
     set_threads(threads)
-    from chiasm.evaluation.compare import compare
-    from chiasm.report.comparison import print_tables
+    from chiasm.comparison.outputs import print_tables
+    from chiasm.comparison.run import compare
 
     result = compare(
         input,
@@ -68,7 +91,7 @@ def command(
         overwrite=overwrite,
     )
     print_tables(result)
-    print(f"see {output / 'report.html'}")
+    say(f"see {output / 'report.html'}")
     return 1 if result["failed"] else 0
 
 

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from chiasm.machine.terminal import say
+
 
 def catalogue() -> dict[str, Any]:
-    """Names and what they are, as plain data; imports no torch."""
+    """All names and their descriptions, as plain data. Imports no torch."""
     import chiasm
     from chiasm import registry
-    from chiasm.modality import SUFFIXES
+    from chiasm.image.modality import SUFFIXES
 
     def about(entries: registry.Registry) -> dict[str, str]:
         return {name: entry.about for name, entry in entries.items()}
@@ -20,15 +22,50 @@ def catalogue() -> dict[str, Any]:
     return {
         "version": chiasm.__version__,
         "models": _shipped("translator"),
-        "segmenters": _shipped("segmenter"),
-        "translators": about(registry.TRANSLATORS),
+        "segmenters": _shipped("segmenter") | _foreign(),
+        "methods": about(registry.METHODS),
+        "method options": _options(),
         "guides": about(registry.GUIDES),
         "schedulers": about(registry.SCHEDULERS),
         "parameterisations": about(registry.PARAMETERISATIONS),
         "networks": about(registry.NETWORKS),
-        "training methods": about(registry.OBJECTIVES),
+        "training methods": _trainings(),
+        "file formats": about(registry.FORMATS),
         "modalities": list(SUFFIXES),
     }
+
+
+def _options() -> dict[str, str]:
+    from chiasm.methods.method import flag
+    from chiasm.registry import METHODS
+
+    options = {name: METHODS.load(name).options.model_fields for name in METHODS}
+    return {name: ", ".join(map(flag, own)) or "none" for name, own in options.items()}
+
+
+def _foreign() -> dict[str, str]:
+    from chiasm.registry import SEGMENTERS
+
+    return (
+        {
+            name: entry.about
+            for name, entry in SEGMENTERS.items()
+            if not hasattr(entry.load(), "build")
+        }
+        if len(SEGMENTERS) > 1
+        else {}
+    )
+
+
+def _trainings() -> dict[str, str]:
+    from chiasm.registry import METHODS, SEGMENTER_TRAININGS
+
+    trained = {
+        name: entry.about
+        for name, entry in METHODS.items()
+        if METHODS.load(name).objective is not None
+    }
+    return trained | {name: entry.about for name, entry in SEGMENTER_TRAININGS.items()}
 
 
 def _shipped(kind: str) -> dict[str, str]:
@@ -43,18 +80,18 @@ def _shipped(kind: str) -> dict[str, str]:
 
 
 def command(
-    json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="The lists are printed as JSON.")] = False,
 ) -> int:
-    """List models, translators, segmenters, guides and schedulers."""
+    """List the models, methods, segmenters, guides, file formats and all other known names."""
     found = catalogue()
     if json_:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        say(json.dumps(found, indent=2))
         return 0
     for section, content in found.items():
         if isinstance(content, dict):
-            print(f"{section}:")
+            say(f"{section}:")
             for name, about in content.items():
-                print(f"  {name:16s} {about}")
+                say(f"  {name:16s} {about}")
         else:
-            print(f"{section}: {', '.join(content) if isinstance(content, list) else content}")
+            say(f"{section}: {', '.join(content) if isinstance(content, list) else content}")
     return 0

@@ -8,75 +8,87 @@ from typing import Annotated
 import typer
 
 Inputs = Annotated[
-    list[Path], typer.Option("--input", "-i", help="A scan, or a folder of scans; repeat for more.")
+    list[Path],
+    typer.Option(
+        "--input",
+        "-i",
+        help="A scan, or a folder of scans such as a BIDS dataset. This option can be repeated.",
+    ),
 ]
 Output = Annotated[
-    Path, typer.Option("--output", "-o", help="A file for one input file, else a folder.")
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The output folder. If the input is a single file, this may also be an output file.",
+    ),
 ]
 Folder = Annotated[Path, typer.Option("--output", "-o", help="The output folder.")]
 ModelName = Annotated[
     str | None,
     typer.Option(
-        "--model", help="A shipped translator or a model folder.", show_default="brain-t1"
+        "--model",
+        help="The name of a shipped translation model, or a model folder.",
+        show_default="brain-t1",
     ),
 ]
 SegmenterName = Annotated[
-    str, typer.Option("--segmenter", help="A shipped segmenter or a model folder.")
-]
-Method = Annotated[
-    str | None, typer.Option(help="A translator of `chiasm info`.", show_default="the model's")
-]
-To = Annotated[str | None, typer.Option(help="Target modality.", show_default="the model's")]
-Targets = Annotated[
-    str | None,
-    typer.Option(help="Target modality, or several: T2,FLAIR.", show_default="the model's"),
-]
-Modality = Annotated[
-    str | None, typer.Option(help="Of the source.", show_default="what the file name ends with")
-]
-Spacing = Annotated[float | None, typer.Option(help="Of PNG and TIFF slices, in mm.")]
-Mask = Annotated[
-    Path | None, typer.Option(help="The brain, on the scan's grid.", show_default="found")
-]
-Steps = Annotated[int | None, typer.Option(help="Diffusion steps.", show_default="the model's")]
-Scheduler = Annotated[
-    str | None, typer.Option(help="A scheduler of `chiasm info`.", show_default="the model's")
-]
-Guidance = Annotated[
-    float | None, typer.Option(help="Weight of the guide.", show_default="the model's")
-]
-Start = Annotated[
-    str | None,
+    str,
     typer.Option(
-        help="noise; guide: its estimate, noised; estimate: that alone.", show_default="the model's"
+        "--segmenter",
+        help="The name of a shipped or registered segmenter, or a model folder.",
     ),
 ]
-Noise = Annotated[str, typer.Option(help="One for each slice, or shared by all of a scan.")]
-Planes = Annotated[
+Method = Annotated[
     str | None,
     typer.Option(
-        help="axial, coronal, sagittal, or orthogonal: all three, averaged.",
+        help="The translation method; `chiasm info` lists them.", show_default="the model's"
+    ),
+]
+To = Annotated[str | None, typer.Option(help="The target modality.", show_default="the model's")]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        help="The target modality, or several with commas between them, such as T2,FLAIR.",
         show_default="the model's",
     ),
 ]
-Steering = Annotated[
-    float | None,
-    typer.Option(help="Strength of --method steering.", show_default="the model's"),
-]
-Detail = Annotated[
-    bool | None,
-    typer.Option(help="Put the scan's own detail back.", show_default="the model's"),
-]
-Seed = Annotated[int, typer.Option(help="Of the noise.")]
-Samples = Annotated[
-    int,
+Modality = Annotated[
+    str | None,
     typer.Option(
-        help="Translations of each scan: the result is their mean, "
-        "their standard deviation is written beside it."
+        help="The modality of the scan, such as T2. It replaces the modality in the file name.",
+        show_default="the end of the file name",
     ),
 ]
-Batch = Annotated[int, typer.Option(help="Samples in one network evaluation.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.", show_default="all")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
-Report = Annotated[Path | None, typer.Option(help="Write what was done as JSON.")]
+Spacing = Annotated[
+    float | None,
+    typer.Option(help="The pixel spacing of PNG and TIFF slices in mm, above 0."),
+]
+Mask = Annotated[
+    Path | None,
+    typer.Option(
+        help="A mask of the brain on the grid of the scan.",
+        show_default="a file beside the scan such as SCAN_mask.nii.gz, otherwise computed from the "
+        "scan",
+    ),
+]
+Batch = Annotated[
+    int,
+    typer.Option(
+        help="The number of slices in one network evaluation, at least 1. It changes speed and "
+        "memory, but not the result."
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(help="The number of CPU threads, at least 1.", show_default="all")
+]
+Device = Annotated[
+    str, typer.Option(help="The device that networks run on: auto, cpu, cuda, cuda:N or mps.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Existing outputs are replaced.")]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        help="A JSON file that records the settings, the warnings and the outcome of every scan."
+    ),
+]

@@ -1,4 +1,4 @@
-"""``chiasm run``: translate, then segment; the main job in one command."""
+"""``chiasm run``: translate scans and segment the translations."""
 
 from __future__ import annotations
 
@@ -17,84 +17,42 @@ def command(
     to: o.To = None,
     modality: o.Modality = None,
     mask: o.Mask = None,
-    steps: o.Steps = None,
-    scheduler: o.Scheduler = None,
-    guidance: o.Guidance = None,
-    start: o.Start = None,
-    noise: o.Noise = "slice",
-    planes: o.Planes = None,
-    steering: o.Steering = None,
-    detail: o.Detail = None,
-    seed: o.Seed = 0,
-    samples: o.Samples = 1,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
     threads: o.Threads = None,
     device: o.Device = "auto",
     overwrite: o.Overwrite = False,
     report: o.Report = None,
+    *,
+    options: dict[str, Any],
 ) -> int:
-    """Translate scans, then segment the translations: a `_T1w` and a `_dseg` for each."""
-    from chiasm import api, files
-    from chiasm.cli import cases
-    from chiasm.device import check_device
-    from chiasm.head import head_mask
+    """Translate scans and segment the translations.
 
-    check_device(device)
-    cases.set_threads(threads)
-    files.check_spacing(spacing)
-    source_modality = cases.check_modality(modality)
-    chosen: dict[str, Any] = {
-        "steps": steps,
-        "scheduler": scheduler,
-        "guidance": guidance,
-        "start": start,
-        "noise": noise,
-        "planes": planes,
-        "steering": steering,
-        "detail": detail,
-        "seed": seed,
-        "samples": samples,
-        "batch": batch,
-        "device": device,
-    }
-    translator = api.load_translator(model, method, to, **chosen)
-    judge = api.load_segmenter(segmenter, batch=batch, device=device)
-    api.check_pair(translator, judge)
-    config = translator.model.config
-    suffixes = [config.target, "dseg"]
-    planned, errors = cases.plan(
+    The outputs of each scan are the translated scan and a label map (_dseg) with its table.
+    """
+    from chiasm.cli.shared import process, set_threads
+    from chiasm.machine.device import Resources
+    from chiasm.methods.load import load_translator
+    from chiasm.pipeline import Pipeline
+    from chiasm.segmenters.load import load_segmenter
+
+    resources = Resources(batch=batch, device=device)
+    set_threads(threads)
+    translator = load_translator(model, method, to, resources=resources, **options)
+    pipeline = Pipeline(
+        translator, load_segmenter(segmenter, resources), check_translatability=True
+    )
+    return process(
+        [pipeline],
         input,
         output,
-        suffixes,
-        leave_out=config.target,
+        [[translator.model.config.target, "dseg"]],
+        modality=modality,
+        mask=mask,
+        spacing=spacing,
+        overwrite=overwrite,
+        report=report,
+        settings={"batch": batch, "device": device, "threads": threads},
         folder=True,
-        deviation=samples > 1,
-    )
-    cases.read_weights(judge.model)
-    if translator.runs:
-        cases.read_weights(translator.model)
-
-    def work(case: cases.Case) -> dict[str, Any]:
-        volume = files.read(case.source, modality=source_modality, spacing=spacing)
-        inside = api.as_mask(mask, volume)
-        inside = head_mask(volume) if inside is None else inside
-        cases.warn_unstripped(volume, inside, config.brain_only, case.source)
-        judged = cases.judge_source(translator, volume, inside, case.source)
-        result = translator.translate(volume, inside)
-        labels = judge.segment(result.volume, inside, volume)
-        found = (result.volume, labels.labels, result.deviation)
-        made = [image for image in found if image is not None]
-        for image, path in zip(made, case.outputs, strict=True):
-            files.write(image, path, overwrite=overwrite, synthetic=True, like=case.source)
-        return judged | {"translation": result.record, "segmentation": labels.record}
-
-    settings = {
-        "model": translator.model.name,
-        "method": method or config.method,
-        "segmenter": judge.model.name,
-        **chosen,
-    }
-    return cases.run_cases(
-        planned, errors, work, overwrite=overwrite, report=report, settings=settings
+        deviation=(options.get("samples") or 1) > 1,
     )

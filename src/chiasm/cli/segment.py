@@ -1,8 +1,6 @@
-"""``chiasm segment``: label maps of scans of the modality a segmenter knows."""
+"""``chiasm segment``: segment scans of the modality that a segmenter needs."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from chiasm.cli import options as o
 from chiasm.registry import DEFAULT_SEGMENTER
@@ -12,6 +10,7 @@ def command(
     input: o.Inputs,
     output: o.Output,
     segmenter: o.SegmenterName = DEFAULT_SEGMENTER,
+    modality: o.Modality = None,
     mask: o.Mask = None,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
@@ -21,27 +20,22 @@ def command(
     report: o.Report = None,
 ) -> int:
     """Segment scans of the segmenter's modality, on their own grid."""
-    from chiasm import api, files
-    from chiasm.cli import cases
-    from chiasm.device import check_device
+    from chiasm.cli.shared import process, set_threads
+    from chiasm.machine.device import Resources
+    from chiasm.pipeline import Pipeline
+    from chiasm.segmenters.load import load_segmenter
 
-    check_device(device)
-    cases.set_threads(threads)
-    files.check_spacing(spacing)
-    chosen = api.load_segmenter(segmenter, batch=batch, device=device)
-    config = chosen.model.config
-    planned, errors = cases.plan(input, output, ["dseg"])
-    cases.read_weights(chosen.model)
-
-    def work(case: cases.Case) -> dict[str, Any]:
-        volume = files.read(case.source, spacing=spacing)
-        inside = api.as_mask(mask, volume)
-        cases.warn_unstripped(volume, inside, config.brain_only, case.source)
-        result = chosen.segment(volume, inside)
-        files.write(result.labels, case.outputs[0], overwrite=overwrite, like=case.source)
-        return result.record
-
-    settings = {"segmenter": chosen.model.name, "batch": batch, "device": device}
-    return cases.run_cases(
-        planned, errors, work, overwrite=overwrite, report=report, settings=settings
+    resources = Resources(batch=batch, device=device)
+    set_threads(threads)
+    return process(
+        [Pipeline(segmenter=load_segmenter(segmenter, resources))],
+        input,
+        output,
+        [["dseg"]],
+        modality=modality,
+        mask=mask,
+        spacing=spacing,
+        overwrite=overwrite,
+        report=report,
+        settings={"batch": batch, "device": device, "threads": threads},
     )

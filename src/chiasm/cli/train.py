@@ -1,4 +1,4 @@
-"""``chiasm train``: a model folder from scans of one modality."""
+"""``chiasm train``: train a model on scans of one or more modalities."""
 
 from __future__ import annotations
 
@@ -8,47 +8,61 @@ from typing import Annotated
 import typer
 
 from chiasm.cli import options as o
+from chiasm.machine.terminal import say
 
 
 def command(
     input: Annotated[
-        Path, typer.Option("--input", "-i", help="A BIDS dataset, or a folder of scans.")
+        Path, typer.Option("--input", "-i", help="A BIDS dataset or a folder of scans.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder.")],
-    method: Annotated[str, typer.Option(help="A training method of `chiasm info`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the new model.")],
+    method: Annotated[str, typer.Option(help="The training method; `chiasm info` lists them.")],
     target: Annotated[
-        str | None, typer.Option(help="The modality to be known; no other is read.")
+        str | None,
+        typer.Option(
+            help="The modality that the model learns. Other modalities are read only if --sources "
+            "names them."
+        ),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Argument(help="key=value, e.g. iterations=2000 batch=4")
+        list[str] | None,
+        typer.Argument(help="Settings as key=value, such as iterations=2000 batch=4."),
     ] = None,
     sources: Annotated[
         str | None,
-        typer.Option(help="Modalities read beside the target, e.g. PD,T2; for methods that do."),
+        typer.Option(help="Source modalities for methods that learn from them, such as PD,T2."),
     ] = None,
     modalities: Annotated[
         str | None,
-        typer.Option(help="Of methods from any to any, instead of the two: e.g. T1,T2,PD,FLAIR."),
+        typer.Option(
+            help="All modalities of a method from any to any, such as T1,T2,PD,FLAIR. This "
+            "replaces --target and --sources."
+        ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where it broke off.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file of settings. Settings on the command line have precedence."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="An interrupted training is continued.")
+    ] = False,
     device: o.Device = "auto",
     threads: o.Threads = None,
     overwrite: o.Overwrite = False,
 ) -> int:
-    """Train a translator or a segmenter on one modality alone."""
-    from chiasm.cli.cases import set_threads
-    from chiasm.device import check_device
+    """Train a translator or a segmenter."""
+    from chiasm.cli.shared import set_threads
     from chiasm.errors import UsageError, explain
-    from chiasm.modality import modality_name
+    from chiasm.image.modality import modality_name
+    from chiasm.machine.device import check_device
     from chiasm.training.settings import training_settings
 
     check_device(device)
     if resume and overwrite:
-        raise UsageError(explain("--resume", "", "contradicts --overwrite", "one of the two"))
+        raise UsageError(explain("--resume", "", "contradicts --overwrite", "only one of the two"))
     if (target is None) == (modalities is None) or (modalities and sources):
-        legal = "--target, and --sources for methods that read them; or --modalities alone"
-        raise UsageError(explain("--target", target, "is no way to name what is read", legal))
+        legal = "either --target, with --sources for methods that read them, or --modalities only"
+        raise UsageError(explain("--target", target, "does not name the modalities to read", legal))
     if target is not None:
         name, others = modality_name(target, "--target"), _names(sources, "--sources")
     else:
@@ -61,11 +75,11 @@ def command(
     costs = [model.training, *model.training.get("earlier", {}).values()]
     seconds = sum(one["seconds"] for one in costs)
     memory = max(one.get("memory_mb") or 0 for one in costs)
-    print(f"wrote {output} ({seconds} s, {memory} MiB at the peak)")
+    say(f"wrote {output} ({seconds} s, {memory} MiB at the peak)")
     return 0
 
 
 def _names(text: str | None, argument: str) -> list[str]:
-    from chiasm.modality import modality_name
+    from chiasm.image.modality import modality_name
 
     return [modality_name(one, argument) for one in text.split(",")] if text else []

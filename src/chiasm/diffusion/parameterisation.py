@@ -1,6 +1,6 @@
-"""What a denoising network predicts, and x0 from it.
+"""Parameterisations: the quantity that a denoising network predicts, and how x0 follows from it.
 
-With x_t = α·x0 + σ·ε and α² + σ² = 1 (variance preserving).
+The process is variance preserving: x_t = α·x0 + σ·ε with α² + σ² = 1.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from torch import Tensor
 
 
 class Parameterisation(ABC):
-    """One choice of what the network predicts."""
+    """A quantity that the network predicts."""
 
-    divides_by_signal = False  # x0 has no finite estimate where α = 0
+    divides_by_alpha = False  # whether x0 has no finite estimate at α = 0
 
     @abstractmethod
     def target(self, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """What the network should have predicted."""
+        """The correct prediction."""
 
     @abstractmethod
     def x0(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The clean sample that a prediction means."""
+        """The clean sample that corresponds to a prediction."""
 
     @abstractmethod
     def min_snr(self, alpha: Tensor, sigma: Tensor, gamma: float) -> Tensor:
-        """Weight of a squared error of the prediction: min(SNR, γ) of x0's (Hang et al. 2023).
+        """Weight of a squared error of the prediction (Hang et al. 2023).
 
-        SNR = α²/σ². The same weight in every parameterisation: times what an error of x0 becomes
-        in the prediction, squared.
+        A squared error of x0 has the weight min(SNR, γ) with SNR = α²/σ². The weight returned
+        here gives the same loss in terms of the prediction.
         """
 
 
 class Epsilon(Parameterisation):
     """The noise ε (Ho et al. 2020): x0 = (x_t − σ·ε) / α."""
 
-    divides_by_signal = True
+    divides_by_alpha = True
 
     def target(self, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return noise

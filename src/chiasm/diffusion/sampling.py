@@ -1,7 +1,7 @@
-"""From noise to a sample: diffusers' schedulers with explicit steps around a denoiser.
+"""From noise to a sample: the schedulers of diffusers applied to a denoiser.
 
-A sampler is a plain function of a denoiser (x_t, t) → x0 and of steps. It sees neither the
-guide, nor the device, nor a progress bar.
+A sampler is a function of a denoiser (x_t, t) → x0 and a number of steps. It is independent of
+guides, devices and progress bars.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from chiasm.registry import PARAMETERISATIONS, SCHEDULERS
 Denoise = Callable[[Tensor, Tensor], Tensor]
 Step = Callable[[int, int], None]
 
-# The schedulers whose first step would divide by α = 0 to make x0 of a predicted noise.
-_NEED_SIGNAL = ("ddim", "ddpm")
+# The schedulers whose first step divides by α = 0 if the network predicts noise.
+_START_AT_TERMINAL = ("ddim", "ddpm")
 
 
 class NoiseSchedule(BaseModel):
-    """How much of the sample is left at each time, x_t = √ᾱ_t·x0 + √(1 − ᾱ_t)·ε.
+    """The noise level at each time, x_t = √ᾱ_t·x0 + √(1 − ᾱ_t)·ε.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ class NoiseSchedule(BaseModel):
     beta_schedule, beta_start, beta_end
         As in diffusers.
     zero_terminal_snr : bool
-        Rescale so that the last time is pure noise (Lin et al. 2024), as sampling starts there.
+        Whether the schedule is rescaled so that x_t is pure noise at the last time (Lin et al.
+        2024), where sampling starts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,54 +58,55 @@ class NoiseSchedule(BaseModel):
             "prediction_type": "sample",
         }
 
-    def signal(self) -> Tensor:
+    def alphas_cumprod(self) -> Tensor:
         """ᾱ_t for t = 0 … T − 1, float64, shape (T,)."""
         plain: Any = DDPMScheduler(**(self._arguments() | {"rescale_betas_zero_snr": False}))
-        signal = torch.cumprod(1 - plain.betas.double(), dim=0)
+        alphas_cumprod = torch.cumprod(1 - plain.betas.double(), dim=0)
         if self.zero_terminal_snr:
-            root = signal.sqrt()
+            root = alphas_cumprod.sqrt()
             root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-            signal = root**2
-        return signal
+            alphas_cumprod = root**2
+        return alphas_cumprod
 
     def scheduler(self, name: str, parameterisation: str) -> Any:
-        """A fresh diffusers scheduler over this schedule that is fed x0 and clips nothing.
+        """A new diffusers scheduler for this schedule, which takes x0 and does not clip it.
 
         Raises
         ------
         UsageError
-            Unknown name; noise (``"epsilon"``) predicted at zero signal under DDIM or DDPM.
+            The name is not known, or the network predicts noise (``"epsilon"``) and DDIM or DDPM
+            would divide by α = 0 at the last time.
         """
         SCHEDULERS.check(name, "--scheduler")
         predicts = PARAMETERISATIONS.load(parameterisation, "parameterisation")
-        if self.zero_terminal_snr and predicts.divides_by_signal and name in _NEED_SIGNAL:
+        if self.zero_terminal_snr and predicts.divides_by_alpha and name in _START_AT_TERMINAL:
             legal = "v or x0, a schedule without zero terminal SNR, dpm++ or unipc"
-            problem = f"divides by zero signal at the last time under {name}"
+            problem = f"divides by alpha = 0 at the last time with {name}"
             raise UsageError(explain("parameterisation", parameterisation, problem, legal))
-        extra = {"clip_sample": False} if name in _NEED_SIGNAL else {}
+        extra = {"clip_sample": False} if name in _START_AT_TERMINAL else {}
         return SCHEDULERS.load(name)(**self._arguments(), **extra)
 
 
-def signal_of(scheduler: Any) -> Tensor:
-    """ᾱ_t as the scheduler itself uses it, float64, shape (T,)."""
+def alphas_cumprod_of(scheduler: Any) -> Tensor:
+    """ᾱ_t of a scheduler, float64, shape (T,)."""
     return scheduler.alphas_cumprod.double()
 
 
 def generators(seed: int, voxels: Sequence[int]) -> list[torch.Generator]:
-    """One stream of noise for each sample, from the seed and the sample's place in the volume.
+    """A random generator for each sample, from the seed and the sample's index in the volume.
 
-    So a sample's noise depends on neither the batch it is in nor the cases beside it.
+    The noise of a sample therefore depends neither on its batch nor on other cases.
     """
     return [
         torch.Generator().manual_seed(
-            int(np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)[0] >> 1)
+            int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> 1)
         )
-        for place in voxels
+        for index in voxels
     ]
 
 
 def first_noise(shape: Sequence[int], streams: Sequence[torch.Generator]) -> Tensor:
-    """Unit noise of shape (len(streams), \\*shape), each sample from its own stream."""
+    """Unit noise of shape (len(streams), \\*shape), each sample from its own generator."""
     return torch.stack([torch.randn(tuple(shape), generator=stream) for stream in streams])
 
 
@@ -118,7 +120,7 @@ def sample(
     from_time: float | None = None,
     on_step: Step | None = None,
 ) -> Tensor:
-    """Solve the reverse process.
+    """Run the reverse process from noise to a sample.
 
     Parameters
     ----------
@@ -127,16 +129,16 @@ def sample(
     scheduler
         From `NoiseSchedule.scheduler`.
     steps : int
-        Network evaluations if the whole process is run, ≥ 1.
+        Number of network evaluations of the complete process, ≥ 1.
     start : Tensor, shape (B, C, \\*spatial)
-        Unit noise; or, with ``from_time``, the clean sample to start from (SDEdit), which is
-        noised here with the streams' first draw.
+        Unit noise; or, with ``from_time``, the clean sample from which the process starts
+        (SDEdit). Noise from ``streams`` is added to it.
     streams : sequence of torch.Generator, optional
-        One for each sample; needed by DDPM and by ``from_time``.
+        One generator for each sample; needed by DDPM and by ``from_time``.
     from_time : float, optional
         Share of the process that is run, in (0, 1].
     on_step : callable, optional
-        Called with (steps done, steps in all) after each.
+        Called with (finished steps, total steps) after each step.
     """
     scheduler.set_timesteps(steps)
     times = scheduler.timesteps
@@ -146,12 +148,12 @@ def sample(
         times = times[skip:]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(skip)
-        signal = signal_of(scheduler)[int(times[0])].to(x.dtype)
+        alpha_cumprod = alphas_cumprod_of(scheduler)[int(times[0])].to(x.dtype)
         if streams is None:
-            raise ValueError("from_time needs the streams that noise is drawn from")
+            raise ValueError("from_time needs streams, the generators from which noise is drawn")
         noise = first_noise(start.shape[1:], streams).to(start)
-        x = signal.sqrt() * start + (1 - signal).sqrt() * noise
-    # Only ancestral sampling draws noise at each step.
+        x = alpha_cumprod.sqrt() * start + (1 - alpha_cumprod).sqrt() * noise
+    # Only ancestral sampling (DDPM) draws noise at each step.
     random = (
         {"generator": list(streams)} if streams and isinstance(scheduler, DDPMScheduler) else {}
     )

@@ -1,131 +1,88 @@
-"""Files in, `Volume` and `LabelVolume` out, and back.
+"""Read and write scans (`Volume`) and label maps (`LabelVolume`).
 
-One module per format; a format is chosen by the ending of the file's name. To add one, write a
-module with the three names of `Format` and put it into ``_FORMATS``. What is common to all (does
-the file exist, is the scan empty, the name and colour table of a label map, writing whole files
-only) is done here, once.
+Each format is one module or object, which is chosen by the ending of the file's name. To add a
+format, write one with the names of `Format` and register it in `chiasm.registry.FORMATS`; code
+outside the package can do so too. This module does what all formats share: it checks that the file
+exists and the scan is not empty, reads and writes the table of a label map, and writes files
+completely or not at all.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Literal
 
 import numpy as np
 
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.files import image, nifti
+from chiasm.files.absent import absent_content
 from chiasm.files.atomic import atomic, check_output, write_text
-from chiasm.modality import modality_from_filename, modality_name
-from chiasm.volume import Label, LabelVolume, Volume
+from chiasm.files.format import Format
+from chiasm.files.label_table import nameless, read_table, table_text
+from chiasm.image.modality import modality_from_filename, modality_name
+from chiasm.image.volume import LabelVolume, Volume
+from chiasm.registry import FORMATS
 
 __all__ = [
-    "SUFFIXES",
     "Format",
+    "Mark",
     "atomic",
+    "check_contrast",
     "check_output",
     "check_spacing",
-    "find_images",
-    "find_maps",
+    "description",
+    "endings",
+    "made_by_chiasm",
     "read",
     "read_labels",
+    "read_mask",
     "stem",
     "write",
     "write_text",
 ]
 
 
-class Format(Protocol):
-    """The contract between this package and a format's module."""
+Mark = Literal["synthetic", "segmentation", "phantom"]
+"""The mark in the header of Chiasm's files: ``synthetic`` for a translation and for images made
+from one, ``segmentation`` for the segmentation of a real scan, or ``phantom``."""
 
-    SUFFIXES: tuple[str, ...]
-    """Endings of the names of such files, lower case, with the dot."""
+_MARKS: dict[Mark, str] = {
+    "synthetic": "synthetic: chiasm",
+    "segmentation": "segmentation: chiasm",
+    "phantom": "synthetic phantom: chiasm",
+}
+# Phantoms are made to be used as scans, so they do not count as outputs.
+_OUTPUT_MARKS = (_MARKS["synthetic"], _MARKS["segmentation"])
 
-    def read(
-        self, path: Path, spacing: tuple[float, float, float] | None, argument: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The voxels as they are meant, and where they lie.
-
-        Parameters
-        ----------
-        path : Path
-            An existing file.
-        spacing : three floats or None
-            In mm, for formats that record none; one that does refuses it.
-        argument : str
-            How the user named the path; an error begins with it.
-
-        Returns
-        -------
-        array : array, shape (I, J, K)
-            Real numbers, any scale factor of the file applied; not finite ones are let through.
-        affine : array, shape (4, 4)
-            Voxel index → millimetres, RAS+.
-
-        Raises
-        ------
-        CaseError
-            If the file does not hold exactly one image of real numbers.
-        """
-
-    def write(
-        self,
-        draft: Path,
-        array: np.ndarray,
-        affine: np.ndarray,
-        *,
-        name: Path,
-        like: Path | None,
-        description: str,
-    ) -> None:
-        """Write one file whole; same input, same bytes.
-
-        Parameters
-        ----------
-        draft : Path
-            The temporary file to create; it has the ending of ``name``.
-        array : float32, uint8 or int16 array, shape (I, J, K)
-            Intensities, or labels where the type is an integer.
-        affine : array, shape (4, 4)
-            Voxel index → millimetres, RAS+.
-        name : Path
-            What the file will be called; an error names it.
-        like : Path or None
-            A file of the same lattice, whose shape, geometry fields and number type are repeated
-            as far as both formats have them.
-        description : str
-            At most 79 bytes of ASCII for the header; empty for none.
-
-        Raises
-        ------
-        CaseError
-            If the format cannot hold such an array.
-        OSError
-            If the disk refuses.
-        """
+# Plausible spacings in mm. The finest known are 0.02 mm (histology of BigBrain) and 0.1 mm (MRI of
+# a head), the coarsest are single slabs of about 50 mm. A spacing outside these limits means that
+# the header names the wrong unit.
+_SPACINGS = (0.01, 100.0)
 
 
-_FORMATS: tuple[Format, ...] = (nifti, image)
-SUFFIXES: tuple[str, ...] = tuple(suffix for form in _FORMATS for suffix in form.SUFFIXES)
-_LEGAL_FILE = f"a file that ends with {', '.join(SUFFIXES)}"
+def _formats() -> list[Format]:
+    """The formats that are registered now."""
+    return [FORMATS.load(name) for name in FORMATS]
 
-# BIDS suffixes of files that hold no scan: label maps, masks, probabilities.
-_NOT_SCANS = ("dseg", "probseg", "mask")
-# Colours for structures without one (Paul Tol's "bright" scheme, safe for colour-blind readers).
-_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
+
+def endings() -> tuple[str, ...]:
+    """The endings of all formats that are registered now, lower case, with the dot."""
+    return tuple(dict.fromkeys(suffix for form in _formats() for suffix in form.SUFFIXES))
+
+
+def _legal_file() -> str:
+    return f"a file that ends with {', '.join(endings())}"
 
 
 def _format_of(path: Path, argument: str) -> Format:
-    for form in _FORMATS:
+    for form in _formats():
         if path.name.lower().endswith(form.SUFFIXES):
             return form
-    raise CaseError(explain(argument, path, "has an ending that names no format", _LEGAL_FILE))
+    raise CaseError(explain(argument, path, "has an unknown ending", _legal_file()))
 
 
 def stem(path: str | Path) -> str:
@@ -134,100 +91,33 @@ def stem(path: str | Path) -> str:
     >>> stem("sub-01/anat/sub-01_T1w.nii.gz")
     'sub-01_T1w'
     """
-    name = Path(path).name
-    endings = sorted(SUFFIXES, key=len, reverse=True)
-    ending = next((end for end in endings if name.lower().endswith(end)), "")
+    name = os.path.basename(path)
+    matching = [end for end in endings() if name.lower().endswith(end)]
+    ending = max(matching, key=len, default="")
     return name[: len(name) - len(ending)]
 
 
-def find_images(
-    path: str | Path, *, modality: str | None = None, argument: str = "-i"
-) -> list[Path]:
-    """The scans that a path means: a file itself; of a folder, all that lie below it, sorted.
+def description(path: str | Path) -> str:
+    """The description in an image's header; empty if there is none or it cannot be read.
 
-    Hidden files and folders are left out, and files that BIDS names as label maps, masks or
-    probabilities (``_dseg``, ``_mask``, ``_probseg``).
-
-    Parameters
-    ----------
-    path : str or Path
-        A file, a folder, or a BIDS dataset.
-    modality : str, optional
-        Of a folder, only the files whose names end with this modality.
-    argument : str
-        How the user named the path; an error begins with it.
-
-    Raises
-    ------
-    CaseError
-        The path does not exist, or is a folder without such an image.
+    Only the header is read.
     """
     path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.exists():
-        raise CaseError(explain(argument, path, "does not exist", "an existing file or folder"))
-    wanted = None if modality is None else modality_name(modality, argument)
-    found = [
-        file
-        for file in _below(path)
-        if _suffix(file) not in _NOT_SCANS and wanted in (None, modality_from_filename(file.name))
-    ]
-    if not found:
-        problem = f"holds no {f'{wanted} ' if wanted else ''}image"
-        legal = f"a folder with files that end with {', '.join(SUFFIXES)}"
-        raise CaseError(explain(argument, path, problem, legal))
-    return found
+    for form in _formats():
+        if path.name.lower().endswith(form.SUFFIXES):
+            return form.description(path)
+    return ""
 
 
-def find_maps(folder: str | Path, suffix: str) -> list[Path]:
-    """The files below a folder that BIDS names as maps of a kind, sorted; hidden ones left out.
-
-    Parameters
-    ----------
-    folder : str or Path
-    suffix : {"dseg", "mask", "probseg"}
-        Label maps, masks or probabilities.
-    """
-    return [file for file in _below(Path(folder)) if _suffix(file) == suffix]
-
-
-def _below(folder: Path) -> list[Path]:
-    """All files below a folder whose ending is a format's, but hidden ones.
-
-    Links to folders are followed; a folder that can be reached in several ways is taken once, by
-    its own path if that is below the folder.
-    """
-    found: list[Path] = []
-    seen: set[Path] = set()
-    pending = [folder]
-    while pending:
-        for here, folders, names in os.walk(pending.pop(0)):
-            real = Path(here).resolve()
-            if real in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = sorted(one for one in folders if not one.startswith("."))
-            # Links come after all that is really there; `os.walk` does not follow them itself.
-            pending += [Path(here, one) for one in folders if Path(here, one).is_symlink()]
-            found += [
-                Path(here, name)
-                for name in names
-                if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-            ]
-    return sorted(file for file in found if file.is_file())
-
-
-def _suffix(file: Path) -> str:
-    """What BIDS calls the suffix: the last part of the name."""
-    return stem(file).rsplit("_", 1)[-1].lower()
+def made_by_chiasm(path: str | Path) -> bool:
+    """Whether an image's header says that Chiasm translated or segmented it. Phantoms are not."""
+    return description(path).startswith(_OUTPUT_MARKS)
 
 
 def check_spacing(
     spacing: float | Sequence[float] | None,
 ) -> tuple[float, float, float] | None:
-    """The spacing along three axes in mm; one that is not positive raises `UsageError`."""
+    """The spacing along three axes in mm. A spacing that is not positive raises `UsageError`."""
     if spacing is None:
         return None
     numbers = tuple(float(s) for s in np.atleast_1d(np.asarray(spacing, dtype=float)))
@@ -242,10 +132,37 @@ def _read_array(
     path: Path, spacing: float | Sequence[float] | None, argument: str
 ) -> tuple[np.ndarray, np.ndarray]:
     if path.is_dir():
-        raise CaseError(explain(argument, path, "is a folder", _LEGAL_FILE))
+        raise CaseError(explain(argument, path, "is a folder", _legal_file()))
+    if absent := absent_content(path, argument):
+        raise absent
     if not path.exists():
         raise CaseError(explain(argument, path, "does not exist", "an existing file"))
-    return _format_of(path, argument).read(path, check_spacing(spacing), argument)
+    array, affine = _format_of(path, argument).read(path, check_spacing(spacing), argument)
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    # An axis of one voxel has no spacing, and a length of 0 is reported as a singular affine.
+    counted = lengths[(np.array(array.shape) > 1) & (lengths > 0)]
+    if ((counted < _SPACINGS[0]) | (counted > _SPACINGS[1])).any():
+        problem = f"has the spacing {'×'.join(f'{s:.3g}' for s in lengths)} mm"
+        legal = f"{_SPACINGS[0]:g} to {_SPACINGS[1]:g} mm (is the header's unit of space right?)"
+        raise CaseError(explain(argument, path, problem, legal))
+    return array, affine
+
+
+def read_mask(path: str | Path, *, argument: str = "--mask") -> Volume:
+    """Read a mask without changing it: 0 and 1, a label map, or probabilities.
+
+    `chiasm.image.mask.fitted_mask` decides which of its voxels are inside.
+
+    Raises
+    ------
+    CaseError
+        As in `read`, except that a mask may be empty or constant.
+    """
+    array, affine = _read_array(Path(path), None, argument)
+    try:
+        return Volume(array, affine)
+    except CaseError as error:
+        raise CaseError(f"{argument} {path}: {error}") from None
 
 
 def read(
@@ -262,51 +179,71 @@ def read(
     path : str or Path
         NIfTI (.nii, .nii.gz), or a grey PNG or TIFF slice.
     modality : str, optional
-        Any name `chiasm.modality.modality_name` knows; by default what the file's name ends with.
+        Any name that `chiasm.image.modality.modality_name` knows. By default it is taken from the
+        end of the file's name.
     spacing : float or three floats, optional
-        In mm, for PNG and TIFF, which record none (1 mm is then assumed, with a warning).
+        In mm, for PNG and TIFF, which record none. Without it 1 mm is assumed, with a warning.
     argument : str
-        How the user named the path; an error begins with it.
+        The argument that named the path; an error begins with it.
 
     Returns
     -------
     Volume
-        With finite, not constant intensities; axes of length 1 beyond the third are dropped, and
-        come back when it is written with ``like=path``.
+        With finite intensities that are not constant. Axes of length 1 beyond the third are
+        dropped; they are restored if the volume is written with ``like=path``.
 
     Raises
     ------
     CaseError
-        Missing, not an image, damaged, several volumes, complex or colour, empty (all zero),
-        constant, NaN or Inf, spacing not positive, affine singular.
+        The file is missing, not an image or damaged; it holds several volumes, complex numbers or
+        colours; it is empty (all zero) or constant, or holds NaN or infinity; its spacing is not
+        from 0.01 to 100 mm, or its affine is singular; or it is valid, but too large for the free
+        memory.
     UsageError
-        If the modality or the spacing is not one.
+        The modality is unknown, or the spacing is not positive.
     """
     path = Path(path)
-    name = modality_name(modality) if modality else modality_from_filename(path.name)
+    name = modality_name(modality) if modality else modality_from_filename(stem(path))
     array, affine = _read_array(path, spacing, argument)
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+        with np.errstate(over="ignore"):  # values beyond float32 are refused as infinite
             volume = Volume(array, affine, modality=name)
     except CaseError as error:
         raise CaseError(f"{argument} {path}: {error}") from None
-    low, high = volume.array.min(), volume.array.max()
-    if low == high:
-        problem = "is empty (all zero)" if low == 0 else f"is constant (all {low:g})"
-        raise CaseError(explain(argument, path, problem, "a scan with different intensities"))
+    check_contrast(volume, argument, path)
     return volume
 
 
-def read_labels(path: str | Path, *, argument: str = "-i") -> LabelVolume:
-    """Read a label map, and the names and colours in the ``.tsv`` beside it, if there.
+def check_contrast(volume: Volume, argument: str, name: str | Path) -> None:
+    """Refuse a scan whose voxels are all the same.
 
-    Structures that no table names are called ``label-<value>``.
+    Parameters
+    ----------
+    volume : Volume
+    argument, name : str
+        The argument and the name of the scan, for the error.
 
     Raises
     ------
     CaseError
-        As `read` (but a map may be constant), values that are not whole numbers of 16 bits, or a
-        table without the columns ``index`` and ``name``.
+        The scan is empty or constant.
+    """
+    low, high = volume.array.min(), volume.array.max()
+    if low == high:
+        problem = "is empty (all zero)" if low == 0 else f"is constant (all {low:g})"
+        raise CaseError(explain(argument, name, problem, "a scan with different intensities"))
+
+
+def read_labels(path: str | Path, *, argument: str = "-i") -> LabelVolume:
+    """Read a label map, with the names and colours in the ``.tsv`` file beside it, if there is one.
+
+    Structures without a name in the table are called ``label-<value>``.
+
+    Raises
+    ------
+    CaseError
+        As in `read`, except that a map may be constant. Its values are not whole numbers of 16
+        bits, or the table lacks the column ``index`` or ``name``.
     """
     path = Path(path)
     array, affine = _read_array(path, None, argument)
@@ -319,37 +256,10 @@ def read_labels(path: str | Path, *, argument: str = "-i") -> LabelVolume:
     except CaseError as error:
         raise CaseError(f"{argument} {path}: {error}") from None
     table = path.with_name(f"{stem(path)}.tsv")
-    known = {label.value: label for label in (_read_table(table) if table.is_file() else ())}
+    known = {label.value: label for label in (read_table(table) if table.is_file() else ())}
     for value in np.unique(labels.array):
-        known.setdefault(int(value), _nameless(int(value)))
+        known.setdefault(int(value), nameless(int(value)))
     return LabelVolume(labels.array, affine, tuple(known[value] for value in sorted(known)))
-
-
-def _nameless(value: int) -> Label:
-    if value == 0:
-        return Label(0, "background", "#000000")
-    return Label(value, f"label-{value}", _COLOURS[(value - 1) % len(_COLOURS)])
-
-
-def _read_table(path: Path) -> tuple[Label, ...]:
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig")), delimiter="\t"))
-        return tuple(
-            Label(
-                int(row["index"]),
-                row["name"],
-                row.get("color") or _nameless(int(row["index"])).colour,
-            )
-            for row in rows
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        legal = "tab-separated columns index, name and color (BIDS, _dseg.tsv)"
-        raise CaseError(explain("table", path, "is not a table of labels", legal)) from error
-
-
-def _table(labels: Sequence[Label]) -> str:
-    rows = [f"{label.value}\t{label.name}\t{label.colour}\n" for label in labels]
-    return "index\tname\tcolor\n" + "".join(rows)
 
 
 def write(
@@ -358,6 +268,7 @@ def write(
     *,
     overwrite: bool = False,
     synthetic: bool = False,
+    mark: Mark | None = None,
     like: str | Path | None = None,
     argument: str = "-o",
 ) -> Path:
@@ -366,18 +277,22 @@ def write(
     Parameters
     ----------
     volume : Volume or LabelVolume
-        A label map ``X_dseg.nii.gz`` gets ``X_dseg.tsv`` with the BIDS columns index, name, color.
+        A label map ``X_dseg.nii.gz`` gets a table ``X_dseg.tsv`` with the BIDS columns index, name
+        and color.
     path : str or Path
-        Its ending chooses the format; missing folders are created.
+        Its ending chooses the format. Missing folders are created.
     overwrite : bool
-        Whether existing files may be replaced.
+        Whether existing files are replaced.
     synthetic : bool
-        Mark the header's description with ``synthetic: chiasm <version>``.
+        The same as ``mark="synthetic"``, which writes ``synthetic: chiasm <version>``.
+    mark : {"synthetic", "segmentation", "phantom"}, optional
+        The description in the header. Images that are marked as synthetic or as segmentations are
+        never found as scans in a folder.
     like : str or Path, optional
-        The input file this was made from, on the same lattice: its exact shape (4D with one
-        volume, 2D), affine fields and units, or its bit depth, are repeated.
+        The input file that the image was made from, on the same grid. Its exact shape (4D with one
+        volume, or 2D), affine fields and units, or its bit depth, are repeated.
     argument : str
-        How the user named the path; an error begins with it.
+        The argument that named the path; an error begins with it.
 
     Returns
     -------
@@ -387,22 +302,23 @@ def write(
     Raises
     ------
     CaseError
-        The file exists, its ending names no format, the format cannot hold the array, or the disk
-        refuses; nothing is left half written.
+        The file exists, its ending is unknown, the format cannot hold the array, or the disk is
+        full. No incomplete file is left.
     """
     path, like = Path(path), None if like is None else Path(like)
     form = _format_of(path, argument)
     check_output(path, overwrite, argument=argument)
-    mark = f"synthetic: chiasm {version('chiasm')}" if synthetic else ""
+    mark = "synthetic" if synthetic else mark
+    said = f"{_MARKS[mark]} {version('chiasm')}" if mark else ""
     if isinstance(volume, Volume):
         with atomic(path, argument=argument) as draft:
-            form.write(draft, volume.array, volume.affine, name=path, like=like, description=mark)
+            form.write(draft, volume.array, volume.affine, name=path, like=like, description=said)
         return path
     array = volume.array
     if array.min() >= 0 and array.max() <= np.iinfo(np.uint8).max:
         array = array.astype(np.uint8)
     table = check_output(path.with_name(f"{stem(path)}.tsv"), overwrite, argument=argument)
     with atomic(table, argument=argument) as names, atomic(path, argument=argument) as draft:
-        names.write_bytes(_table(volume.labels).encode())
-        form.write(draft, array, volume.affine, name=path, like=like, description=mark)
+        names.write_bytes(table_text(volume.labels).encode())
+        form.write(draft, array, volume.affine, name=path, like=like, description=said)
     return path

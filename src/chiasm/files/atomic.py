@@ -1,4 +1,4 @@
-"""A file is there whole or not at all: written under a temporary name, then renamed."""
+"""Write complete files or none: a file is written under a temporary name and then renamed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def check_output(
     suffixes: tuple[str, ...] | None = None,
     argument: str = "-o",
 ) -> Path:
-    """Refuse an output that could not be written, before any work is done for it.
+    """Refuse an output that cannot be written, before any work is done for it.
 
     Parameters
     ----------
     path : str or Path
-        The file to be written; its folder need not exist yet.
+        The file to be written. Its folder need not exist yet.
     overwrite : bool
         Whether the file may exist already.
     suffixes : tuple of str, optional
-        The endings that are legal (`chiasm.files.SUFFIXES` for an image); None for any.
+        The legal endings, such as `chiasm.files.endings` for an image. None allows any.
     argument : str
-        How the user named the path; the error begins with it.
+        The argument that named the path; the error begins with it.
 
     Returns
     -------
@@ -42,15 +42,15 @@ def check_output(
     ------
     CaseError
         The path exists and ``overwrite`` is False, it is a folder, its ending is not legal, or
-        its folder cannot be written to.
+        its folder is not writable.
     """
     path = Path(path)
     if path.is_dir():
         raise CaseError(explain(argument, path, "is a folder", "the name of a file"))
     if suffixes and not path.name.lower().endswith(suffixes):
         legal = f"a name that ends with {', '.join(suffixes)}"
-        raise CaseError(explain(argument, path, "has an ending that names no format", legal))
-    if path.exists() and not overwrite:
+        raise CaseError(explain(argument, path, "has an unknown ending", legal))
+    if os.path.lexists(path) and not overwrite:  # true for a broken link too
         raise CaseError(explain(argument, path, "exists", "another name, or --overwrite"))
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
@@ -60,16 +60,16 @@ def check_output(
 
 @contextmanager
 def atomic(path: str | Path, *, argument: str = "-o") -> Iterator[Path]:
-    """Lend a temporary name to write to; on success it becomes ``path``, else it is removed.
+    """Give a temporary path to write to. On success it is renamed to ``path``, else removed.
 
-    The temporary file lies in the same folder (which is created) and keeps the ending, so that
-    libraries which choose a format by it still can. It is flushed to the disk before the rename,
-    so that a crash leaves the old file or the new one.
+    The temporary file lies in the same folder, which is created, and has the same ending, so that
+    libraries can choose the format by it. It is flushed to the disk before it is renamed, so that
+    a crash leaves either the old file or the new one.
 
     Raises
     ------
     CaseError
-        The operating system refused (disk full, no permission); nothing is left behind.
+        The file cannot be written, for example because the disk is full. No file is left behind.
     """
     path = Path(path)
     ending = "".join(path.suffixes[-2:])
@@ -90,14 +90,17 @@ def atomic(path: str | Path, *, argument: str = "-o") -> Iterator[Path]:
 def write_text(
     path: str | Path, text: str, *, overwrite: bool = False, argument: str = "-o"
 ) -> Path:
-    """Write UTF-8 text whole or not at all; returns the path.
+    """Write UTF-8 text completely or not at all, and return the path.
+
+    Characters that UTF-8 cannot hold, such as bytes of a file name in another encoding, are
+    written as escapes like ``\\udce9``, which JSON reads back.
 
     Raises
     ------
     CaseError
-        As `check_output` and `atomic`.
+        As in `check_output` and `atomic`.
     """
     path = check_output(path, overwrite, argument=argument)
     with atomic(path, argument=argument) as draft:
-        draft.write_bytes(text.encode())
+        draft.write_bytes(text.encode(errors="backslashreplace"))
     return path

@@ -1,4 +1,4 @@
-"""What a network is conditioned on: computed from the source once, and from x_t every time."""
+"""Guides: the images a network is conditioned on, computed from the source and from x_t."""
 
 from chiasm.guides.base import Guide, GuideSet, PreparedGuide, guide_from_config
 

@@ -1,4 +1,4 @@
-"""The contract of a guide, and several guides as one."""
+"""The interface of a guide, and a set of guides."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from chiasm.context import Context
 from chiasm.errors import UsageError, explain
-from chiasm.preparation import GridSettings
+from chiasm.image.context import Context
+from chiasm.image.preparation import GridSettings
 from chiasm.registry import GUIDES
 
 # (sample x_t as an image (B, 1, *spatial), time t (B,)) -> guide (B, channels, *spatial)
@@ -21,46 +21,44 @@ PreparedGuide = Callable[[Tensor | None, Tensor | None], Tensor]
 
 
 class Guide(BaseModel, ABC):
-    """A guide: settings, and how to prepare it for one batch of source images.
+    """The settings of a guide, and how it is computed for a batch of source images.
 
-    A guide knows a source and x_t, nothing else. Its values lie in [−1, 1]; where a guide is
+    A guide is computed from the source and x_t only. Its values lie in [−1, 1]. If a guide is
     dropped, the network sees 0.
 
     Parameters
     ----------
     randomise : bool
-        In training, compute the guide from the target under a random contrast
-        (`chiasm.guides.randomise`) instead of from the target as it is.
+        Whether, in training, the guide is computed from the target under a random contrast
+        (`chiasm.augment.contrast`) instead of from the unchanged target.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     randomise: bool = False
-    # False where the guide needs no x_t, so that a one-step network can use it too.
+    # False if the guide does not need x_t, so that a one-step network can use it too.
     needs_sample: ClassVar[bool] = False
-    # True where the guide's one channel is itself an estimate of the target, on [−1, 1].
-    estimates_target: ClassVar[bool] = False
 
     @property
     def network(self) -> nn.Module | None:
-        """The guide's own network, whose weights a model keeps with its own; most have none."""
+        """The guide's own network, or None. A model saves its weights with its own."""
         return None
 
     def check(self, grid: GridSettings, context: Context) -> None:
-        """Refuse (`UsageError`) a model's lattice that the guide does not know; most know any."""
+        """Refuse (`UsageError`) a lattice that the guide does not support; most support any."""
 
     def record(self) -> dict[str, Any]:
-        """The guide as a model's config keeps it."""
+        """The guide as it is saved in a model's configuration."""
         return self.model_dump(mode="json")
 
     @abstractmethod
     def channels(self, images: int, spatial_dims: int) -> int:
-        """Channels of the guide for sources of ``images`` channels (slices of 2.5D context)."""
+        """Number of channels of the guide for sources of ``images`` channels (2.5D context)."""
 
     @abstractmethod
     def prepare(self, source: Tensor) -> PreparedGuide:
-        """Compute what depends on the source alone.
+        """Compute the part of the guide that depends on the source only.
 
         Parameters
         ----------
@@ -70,13 +68,19 @@ class Guide(BaseModel, ABC):
         Returns
         -------
         callable
-            Of (x_t, t): x_t as an image of shape (B, 1, \\*spatial) that may leave [0, 1], or
-            None where there is no sample; called at every network evaluation.
+            A function of (x_t, t) that is called at every network evaluation. x_t is an image of
+            shape (B, 1, \\*spatial) that may leave [0, 1], or None if there is no sample.
         """
 
 
 def guide_from_config(config: dict[str, Any]) -> Guide:
-    """The guide that ``{"name": ..., settings}`` describes; illegal settings → `UsageError`."""
+    """The guide that ``{"name": ..., settings}`` describes.
+
+    Raises
+    ------
+    UsageError
+        The name is not known, or a setting is not legal.
+    """
     kind = GUIDES.load(str(config.get("name")), "guide")
     try:
         return kind(**config)
@@ -88,7 +92,7 @@ def guide_from_config(config: dict[str, Any]) -> Guide:
 
 
 class GuideSet(nn.Module):
-    """Several guides, their channels in order; their networks, if any, are frozen.
+    """Several guides with concatenated channels. Their networks, if any, are frozen.
 
     Parameters
     ----------
@@ -106,16 +110,16 @@ class GuideSet(nn.Module):
         self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> GuideSet:
-        """Stays in evaluation mode: training must not move a frozen network's norms either."""
+        """Stay in evaluation mode, so that training does not change the frozen networks."""
         return super().train(False)
 
     @property
     def divisible_by(self) -> int:
-        """What every spatial size must be a multiple of."""
+        """The number of which every spatial size must be a multiple."""
         return math.lcm(*(one.divisible_by for one in self.networks))  # type: ignore[arg-type]
 
     def channels(self, images: int, spatial_dims: int) -> int:
-        """Channels of all guides together."""
+        """Number of channels of all guides together."""
         return sum(guide.channels(images, spatial_dims) for guide in self.guides)
 
     @property
@@ -123,17 +127,8 @@ class GuideSet(nn.Module):
         """Whether any guide needs x_t."""
         return any(guide.needs_sample for guide in self.guides)
 
-    def estimate_channel(self, images: int, spatial_dims: int) -> int | None:
-        """Which channel is an estimate of the target; None where no guide makes one."""
-        first = 0
-        for guide in self.guides:
-            if guide.estimates_target:
-                return first
-            first += guide.channels(images, spatial_dims)
-        return None
-
     def record(self) -> list[dict[str, Any]]:
-        """The guides as a model's config keeps them."""
+        """The guides as they are saved in a model's configuration."""
         return [guide.record() for guide in self.guides]
 
     @property
@@ -142,7 +137,7 @@ class GuideSet(nn.Module):
         return any(guide.randomise for guide in self.guides)
 
     def prepare(self, source: Tensor, randomised: Tensor | None = None) -> PreparedGuide:
-        """Prepare every guide: from ``randomised`` if given and the guide asks for it."""
+        """Prepare every guide, from ``randomised`` if it is given and the guide uses it."""
         prepared = [
             guide.prepare(randomised if guide.randomise and randomised is not None else source)
             for guide in self.guides

@@ -1,4 +1,4 @@
-"""Contours as a guide: where tissues meet, not how bright they are (ContourDiff)."""
+"""Contours as a guide: the borders of tissues, not their brightness (ContourDiff)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from chiasm.guides.slices import by_slice
 
 
 class ContourGuide(Guide):
-    """Canny contours of the source's slices: 1 on a contour, −1 elsewhere; in 3D slice by slice.
+    """Canny contours of the slices of the source: 1 on a contour, −1 elsewhere.
 
-    The idea is ContourDiff's (Chen et al., arXiv 2403.10786). Under ``randomise``, the default,
-    training sees the contours of random contrasts: some appear, some vanish.
+    The idea comes from ContourDiff (Chen et al., arXiv 2403.10786). In 3D, contours are found
+    slice by slice. With ``randomise``, the default, training uses contours of random contrasts:
+    some borders appear and others vanish.
 
     Parameters
     ----------
     sigma : float
         Standard deviation of the Gaussian blur before the gradient, in voxels.
     low, high : float
-        Hysteresis thresholds of the gradient, low ≤ high, as `skimage.feature.canny` has them for
+        Hysteresis thresholds of the gradient, low ≤ high, as in `skimage.feature.canny` for
         images in [0, 1].
     """
 

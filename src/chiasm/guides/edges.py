@@ -1,4 +1,4 @@
-"""Edges as a guide: gradients of the source, its noise filtered out (FGDM)."""
+"""Edges as a guide: gradients of the denoised source (FGDM)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from chiasm.guides.slices import by_slice
 
 
 class EdgeGuide(Guide):
-    """Sobel magnitude m of the bilaterally filtered source, as 2 m²/(m² + threshold²) − 1.
+    """The edges of the bilaterally filtered source, 2 m²/(m² + threshold²) − 1.
 
-    So 0 → −1, the threshold → 0, and strong edges → 1, whatever their height: a soft form of
-    FGDM's threshold (Li et al., arXiv 2304.02742). In 3D slice by slice. Under ``randomise``, the
-    default, training sees the edges of random contrasts.
+    m is the Sobel magnitude. The value is −1 without an edge, 0 at the threshold, and near 1 for
+    strong edges of any height. This is a soft form of the threshold of FGDM (Li et al., arXiv
+    2304.02742). In 3D, edges are found slice by slice. With ``randomise``, the default, training
+    uses edges of random contrasts.
 
     Parameters
     ----------
     sigma_intensity : float
-        Of the bilateral filter: differences in intensity above it are kept.
+        Intensity width of the bilateral filter, which keeps larger differences.
     sigma_distance : float
-        Of the bilateral filter, in voxels.
+        Spatial width of the bilateral filter, in voxels.
     threshold : float
-        Of the Sobel magnitude as `skimage.filters.sobel` has it: a step of height h has h/√2
-        beside it.
+        Threshold of the Sobel magnitude as in `skimage.filters.sobel`, where a step of height h
+        has a magnitude of h/√2 beside it.
     """
 
     name: Literal["edges"] = "edges"

@@ -23,23 +23,24 @@ Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_several), Field(min_
 
 
 class LMIGuide(Guide):
-    """Maps of local mutual information: of the source with x_t, and of the source with itself.
+    """Maps of local mutual information of the source with x_t, and of the source with itself.
 
-    As it is, the published guide: one map of each, of the best offset's score.
+    By default there is one map of each, with the score of the best offset, as in the paper.
 
     Parameters
     ----------
     maps : tuple of {"sample", "source"}
-        What the source is compared with. ``"sample"`` is recomputed at every evaluation;
-        ``"source"`` once.
+        What the source is compared with: ``"sample"`` is x_t, compared at every network
+        evaluation, and ``"source"`` is the source itself, compared once.
     reduce : {"max", "none"}
-        The best offset's score as one channel, or the scores of all offsets as a channel each.
+        Whether the score of the best offset is the only channel, or each offset has a channel.
     patch_sizes : tuple of int
-        Maps for each; also read from configs as ``patch_size``.
+        There are maps for each patch size. Configurations may also name it ``patch_size``.
     scales : tuple of int
-        Maps for each: both images averaged over blocks of so many voxels along every axis, their
-        map interpolated back linearly. Averaging also takes noise from x_t.
-    search_size, bins, bandwidth, variant
+        There are maps for each scale. Both images are averaged over blocks of this many voxels
+        along every axis, and the map is interpolated back linearly. Averaging also reduces the
+        noise of x_t.
+    search_size, bins, bandwidth
         As in `chiasm.local_mutual_information`; at a scale, in voxels of the coarser grid.
     """
 
@@ -53,7 +54,6 @@ class LMIGuide(Guide):
     search_size: int = 3
     bins: int = 27
     bandwidth: float = 8 / 255
-    variant: Literal["corrected", "published"] = "corrected"
 
     @model_validator(mode="after")
     def _legal(self) -> LMIGuide:
@@ -64,7 +64,7 @@ class LMIGuide(Guide):
         return self
 
     def _operator(self) -> dict[str, Any]:
-        return self.model_dump(include={"search_size", "bins", "bandwidth", "variant"})
+        return self.model_dump(include={"search_size", "bins", "bandwidth"})
 
     @property
     def needs_sample(self) -> bool:  # type: ignore[override]
@@ -100,7 +100,7 @@ class LMIGuide(Guide):
         return guide
 
     def _scorer(self, source: Tensor, scale: int, patch_size: int) -> Callable[[Tensor], Tensor]:
-        """(N, 1, \\*spatial) → scores (N, 1 or offsets, \\*spatial)."""
+        """The function (N, 1, \\*spatial) → scores (N, 1 or offsets, \\*spatial)."""
         score = prepare(_coarser(source, scale), patch_size=patch_size, **self._operator())
 
         def scored(other: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class LMIGuide(Guide):
 
 
 def _coarser(image: Tensor, scale: int) -> Tensor:
-    """Means of blocks; those at the far ends may be smaller."""
+    """Means over blocks; the last blocks along each axis may be smaller."""
     if scale == 1:
         return image
     pool = functional.avg_pool2d if image.ndim == 4 else functional.avg_pool3d
@@ -119,7 +119,7 @@ def _coarser(image: Tensor, scale: int) -> Tensor:
 
 
 def _finer(maps: Tensor, scale: int, spatial: torch.Size) -> Tensor:
-    """Maps of blocks, interpolated between the blocks' centres, of the size ``spatial``."""
+    """Maps of blocks, interpolated linearly between the blocks' centres to size ``spatial``."""
     if scale == 1:
         return maps
     mode = "bilinear" if maps.ndim == 4 else "trilinear"

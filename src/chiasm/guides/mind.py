@@ -11,25 +11,25 @@ from torch import Tensor
 
 from chiasm.guides.base import Guide, PreparedGuide
 
-# Share of the image's mean variance below which a place counts as flat, so that what is told of
-# it is not its noise.
+# Smallest variance estimate, as a share of the image's mean. In flat regions the descriptor would
+# otherwise only show noise.
 _FLAT = 1e-3
 
 
 class MINDGuide(Guide):
-    """How like each voxel's surroundings are to those beside it; [0, 1] → [−1, 1].
+    """The similarity of the patch around each voxel to its neighbours', scaled to [−1, 1].
 
-    Heinrich et al., "MIND: Modality independent neighbourhood descriptor for multi-modal
-    deformable registration", Medical Image Analysis 2012, eq. 4, with the nearest neighbours along
-    every axis as search region (4 in 2D, 6 in 3D). Intensities that are stretched, shifted or
-    inverted leave it as it is.
+    This is eq. 4 of Heinrich et al., "MIND: Modality independent neighbourhood descriptor for
+    multi-modal deformable registration", Medical Image Analysis 2012. The search region is the
+    nearest neighbours along every axis (4 in 2D, 6 in 3D). The descriptor does not change if
+    intensities are scaled, shifted or inverted.
 
     Parameters
     ----------
     radius : int
         Distance of the neighbours, in voxels.
     sigma : float
-        Standard deviation of the Gaussian that weighs the patches, in voxels.
+        Standard deviation of the Gaussian weight of the patches, in voxels.
     """
 
     name: Literal["mind"] = "mind"
@@ -41,7 +41,7 @@ class MINDGuide(Guide):
 
     def prepare(self, source: Tensor) -> PreparedGuide:
         batch, images, *spatial = source.shape
-        # Half precision would tell flat places' rounding.
+        # In half precision, the descriptor of flat regions would show rounding errors.
         with torch.autocast(source.device.type, enabled=False):
             flat = source.float().reshape(batch * images, 1, *spatial)
             descriptor = mind(flat, self.radius, self.sigma)
@@ -50,22 +50,23 @@ class MINDGuide(Guide):
 
 
 def mind(image: Tensor, radius: int, sigma: float) -> Tensor:
-    """The descriptor: exp(−D_r / V), scaled so that the largest of a voxel's values is 1.
+    """The MIND descriptor, exp(−D_r / V), scaled so that the largest value of a voxel is 1.
 
-    D_r is the squared difference of the patch here and the patch at r, under a Gaussian; V the
-    mean of D_r over r, at least a thousandth of its mean over the image.
+    D_r is the Gaussian-weighted squared difference between the patch at a voxel and the patch at
+    offset r. V is the mean of D_r over r, and at least a thousandth of its mean over the image.
 
     Parameters
     ----------
     image : Tensor, shape (N, 1, \\*spatial)
-        Edges are replicated.
+        Beyond the border, the voxels of the border are repeated.
     radius, sigma
         As in `MINDGuide`.
 
     Returns
     -------
     Tensor, shape (N, 2 axes, \\*spatial)
-        In (0, 1]; of each axis the neighbour before, then the one behind.
+        In (0, 1]. For each axis, the first channel is the neighbour before the voxel and the
+        second the neighbour after it.
     """
     axes = range(2, image.ndim)
     moved = [_moved(image, axis, step) for axis in axes for step in (-radius, radius)]
@@ -80,5 +81,5 @@ def mind(image: Tensor, radius: int, sigma: float) -> Tensor:
 
 def _moved(image: Tensor, axis: int, step: int) -> Tensor:
     size = image.shape[axis]
-    places = torch.arange(size, device=image.device) + step
-    return image.index_select(axis, places.clamp(0, size - 1))
+    indices = torch.arange(size, device=image.device) + step
+    return image.index_select(axis, indices.clamp(0, size - 1))

@@ -1,4 +1,4 @@
-"""Image operations of NumPy libraries, applied to every slice of a source."""
+"""Image operations of NumPy libraries that are applied to every slice of a source."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def by_slice(source: Tensor, operation: Callable[[np.ndarray], np.ndarray]) -> T
     Parameters
     ----------
     source : Tensor, shape (B, images, X, Y) or (B, images, X, Y, Z)
-        Slices of a volume lie along its last axis, see `chiasm.context`.
+        The slices of a volume lie along its last axis, see `chiasm.image.context`.
     operation : callable
-        From a float32 array (X, Y) to an array of that shape.
+        Takes a float32 array (X, Y) and returns an array of that shape.
 
     Returns
     -------
     Tensor
-        Of the source's shape, type and device.
+        With the shape, type and device of the source.
     """
     array = source.detach().float().cpu().numpy()
     slices = np.moveaxis(array, -1, 2) if source.ndim == 5 else array

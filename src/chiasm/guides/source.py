@@ -10,9 +10,10 @@ from chiasm.guides.base import Guide, PreparedGuide
 
 
 class SourceGuide(Guide):
-    """The source, [0, 1] → [−1, 1]; one channel for each of its slices.
+    """The source, scaled from [0, 1] to [−1, 1], with one channel for each of its slices.
 
-    Useful only with randomised contrast: the network must not learn one contrast by heart.
+    This guide is only useful with randomised contrast; otherwise the network learns to expect a
+    single contrast.
     """
 
     name: Literal["source"] = "source"

@@ -1,10 +1,10 @@
-"""Local mutual information: how the local statistics of two images agree, pixel by pixel.
+"""Local mutual information: a map of how well the local statistics of two images agree.
 
-Every patch of the source is compared with the patches of the other image around the same place,
-by the mutual information of their grey values (Parzen windows), and the best agreement is kept.
-What it means does not depend on how grey values are assigned to tissues: Wang et al., "Mutual
-Information Guided Diffusion for Zero-Shot Cross-Modality Medical Image Translation", IEEE TMI
-2024, arXiv 2404.01102.
+Every patch of the source is compared with the patches of the other image around the same
+position, by the mutual information of their grey values (Parzen windows). The highest score is
+kept. A score does not depend on which grey value a tissue has in each image. The method is from
+Wang et al., "Mutual Information Guided Diffusion for Zero-Shot Cross-Modality Medical Image
+Translation", IEEE TMI 2024, arXiv 2404.01102.
 """
 
 from __future__ import annotations
@@ -18,45 +18,46 @@ if TYPE_CHECKING:
 
 __all__ = ["LMISettings", "local_mutual_information", "patch_mutual_information", "prepare"]
 
-# torch and numba are imported by the functions: the command line imports this package for names.
+# The functions import torch and numba themselves, because the command line imports this package
+# only for its names.
 
 
-# Bytes of working memory unless the caller says otherwise.
+# Default working memory in bytes.
 MEMORY = 2**26
 
 
 def prepare(
     source: Any, *, mask: Any = None, memory: int = MEMORY, **settings: Any
 ) -> PreparedSource:
-    """Do once what depends on the source alone.
+    """Prepare a source, so that it can be compared with several images at less cost.
 
     Parameters
     ----------
     source : array or Tensor, shape (H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W)
-        Floating point intensities; those outside [0, 1] are clamped (``"corrected"``) or have
-        little or no Parzen mass (``"published"``).
+        Floating point intensities; values outside [0, 1] are clamped.
     mask : array or Tensor of bool, shape of the source, optional
-        Where scores are wanted: they are 0 elsewhere, and cost nothing there. Patches still see
-        the whole images.
+        The pixels to score. Other pixels get the score 0 and are not computed. Patches still
+        include pixels outside the mask.
     memory : int
-        Bytes of working memory, beside inputs, results and what is kept of the source, that a
-        call (and its backward pass) may take; at least 2²⁴. Variant ``"corrected"``, and kernels
-        of at least half a bin: the definition, which stands in for these, has a bound of its own.
-        A gradient takes what a plane of a volume, and those that patches reach, need at least.
+        Bytes of working memory that a call (and its backward pass) may use in addition to inputs,
+        results and the prepared source; at least 2²⁴. There are two exceptions. If ``bandwidth`` is
+        below 0.4 of the spacing of the bins, the score is computed by its definition, which does
+        not use this limit. A gradient on the CPU needs at least the memory of one plane of a volume
+        (one row of a 2D image) together with the planes (rows) that its patches reach.
     **settings
         Fields of `LMISettings`.
 
     Returns
     -------
     PreparedSource
-        Called with another image of the same shape, it returns what `local_mutual_information`
-        does: ``prepared(other, reduce="max")``.
+        ``prepared(other, reduce="max")`` returns the result of `local_mutual_information` for
+        another image of the same shape.
 
     Raises
     ------
     UsageError
-        A `ValueError`: the source is not floating point, empty, holds NaN or has no legal shape;
-        the mask is not boolean or of another shape; or a setting is not legal.
+        A `ValueError`: the source is not floating point, is empty, holds NaN or has no legal
+        shape; the mask is not boolean or has another shape; or a setting is not legal.
     """
     checked = LMISettings(**settings)
     from chiasm.lmi.prepared import PreparedSource
@@ -73,47 +74,48 @@ def local_mutual_information(
     bins: int = 27,
     bandwidth: float = 8 / 255,
     normalized: bool = True,
-    variant: str = "corrected",
     mask: Any = None,
     reduce: str = "max",
     memory: int = MEMORY,
 ) -> Any:
-    """Best mutual information of each of the source's patches with those of another image nearby.
+    """Best mutual information of each patch of the source with nearby patches of another image.
 
-    On the CPU it runs in ``torch.get_num_threads()`` threads. If ``other`` asks for a gradient,
-    the scores have one (``"corrected"``), so that they can steer an unconditional model.
+    On the CPU it runs in ``torch.get_num_threads()`` threads. If ``other`` requires a gradient,
+    the scores are differentiable, so that they can guide an unconditional model.
 
     Parameters
     ----------
     source, other : arrays or Tensors of one shape
-        (H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W), floating point. A diffusion model's
-        x_t may leave [0, 1].
-    patch_size, search_size, bins, bandwidth, normalized, variant
-        See `LMISettings`. ``"corrected"``: both images clamped to [0, 1], edges replicated, every
-        pixel of unit Parzen mass, so that 0 ≤ NMI ≤ 1. ``"published"`` (2D, patch and search 3):
-        the layer of arXiv 2404.01102 with its defects: windows that straddle patches, and scores
-        of 2 where the other image has no Parzen mass.
+        (H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W), floating point. Values may lie
+        outside [0, 1], as in the x_t of a diffusion model.
+    patch_size, search_size, bins, bandwidth, normalized
+        See `LMISettings`. Both images are clamped to [0, 1]. The pixels at the border of an image
+        are repeated outside it. Every pixel has unit Parzen mass, so that 0 ≤ NMI ≤ 1.
     mask, memory
         See `prepare`.
     reduce : {"max", "none", "offset"}
-        What is kept of the offsets' scores.
+        What is returned: the score of the best offset, the scores of all offsets, or the best
+        offset.
 
     Returns
     -------
     array or Tensor, on the device of the input
-        Normalised mutual information, or mutual information in bits, float32 (float64 with a
-        gradient in a float64 ``other``). ``"max"``: the best offset's score, shape of the source.
-        ``"none"``: those of all offsets, (B, offsets, *spatial), from the most negative offset,
-        last axis fastest. ``"offset"``: the best offset, int64, (B, axes, *spatial), in pixels
-        from the source's pixel to the other image's, the shortest of several (``"corrected"``).
-        Without B if the images have none.
+        Normalised mutual information, or mutual information in bits, float32 (float64 if a
+        float64 ``other`` requires a gradient). If the images have no axis B, the result has none.
+
+        - ``"max"``: the score of the best offset, shape of the source.
+        - ``"none"``: the scores of all offsets, (B, offsets, *spatial). The first offset is the
+          most negative one, and the last axis varies fastest.
+        - ``"offset"``: the best offset, int64, (B, axes, *spatial), in pixels from the pixel of
+          the source to that of the other image. If several offsets have the best score, the
+          shortest is returned.
 
     Raises
     ------
     UsageError
-        A `ValueError` that names the argument: integer arrays, NaN, shapes that differ, an even
-        size, fewer than 2 bins, a bandwidth below a quarter of the bins' spacing, an unknown
-        variant.
+        A `ValueError` that names the argument: arrays are integer, hold NaN or differ in shape, a
+        size is even, there are fewer than 2 bins, or the bandwidth is below a quarter of the
+        spacing of the bins.
     """
     prepared = prepare(
         source,
@@ -122,7 +124,6 @@ def local_mutual_information(
         bins=bins,
         bandwidth=bandwidth,
         normalized=normalized,
-        variant=variant,
         mask=mask,
         memory=memory,
     )
@@ -136,15 +137,14 @@ def patch_mutual_information(
     bins: int = 27,
     bandwidth: float = 8 / 255,
     normalized: bool = True,
-    variant: str = "corrected",
 ) -> Any:
-    """Mutual information of pairs of patches: the core of the operator, without windows.
+    """Mutual information of pairs of patches, without a search for the best offset.
 
     Parameters
     ----------
     x, y : arrays or Tensors, shape (N, *patch)
         Floating point values of N pairs of patches of any shape.
-    bins, bandwidth, normalized, variant
+    bins, bandwidth, normalized
         See `LMISettings`.
 
     Returns
@@ -155,9 +155,9 @@ def patch_mutual_information(
     Raises
     ------
     UsageError
-        As `local_mutual_information`.
+        An argument is not legal, as in `local_mutual_information`.
     """
-    settings = LMISettings(bins=bins, bandwidth=bandwidth, normalized=normalized, variant=variant)
+    settings = LMISettings(bins=bins, bandwidth=bandwidth, normalized=normalized)
     from chiasm.lmi.prepared import pairwise
 
     return pairwise(x, y, settings)

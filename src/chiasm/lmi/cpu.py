@@ -1,17 +1,17 @@
-"""The corrected operator on the CPU, in numba: vectorised along pixels, threads over tiles.
+"""The operator on the CPU in numba, vectorised along pixels and with threads over tiles.
 
-An image is taken as a volume (z, y, x), a 2D one with one plane. A tile is a box of it. Its Parzen
-weights, halo included, lie in one array (bins, lanes): a lane is a pixel of the tile, rows one
-after another, so that any displacement is a constant step along the lanes. Lanes are scored in
-runs of two vectors. For each run, offset and pair of bins (a, b),
+Every image is treated as a volume (z, y, x); a 2D image has one plane. A tile is a box of the
+volume. The Parzen weights of a tile and its halo lie in one array (bins, lanes). A lane is a pixel
+of the tile, row after row, so that every displacement is a constant step along the lanes. Lanes
+are scored in runs of two vectors. For each run, offset and pair of bins (a, b),
 
     p(a, b) = box sum over the patch of w_x[a] · w_y[b, displaced]
 
-is a product of vectors for each row of the patch and a sum of displaced ones along x, and
-−Σ p log2 p is added up lane by lane. Bins that a run's pixels do not reach are left out. The
-kernels let go of the interpreter lock; the threads are plain Python ones, started per call and as
-many as ``torch.get_num_threads()``. So the engine may be called from several threads at once and
-from forked data loader workers, and no OpenMP runtime meets torch's.
+is a product of vectors for each row of the patch, followed by a sum of displaced vectors along x.
+−Σ p log2 p is accumulated in each lane. Bins without weight in a run are skipped. The kernels
+release the interpreter lock and run in ``torch.get_num_threads()`` Python threads that each call
+starts. The engine can therefore be called from several threads at once and from forked data
+loader workers, and it adds no second OpenMP runtime to that of torch.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from torch import Tensor
 
 from chiasm.lmi.settings import LMISettings
 
-# Largest tile (z, y, x) of an image and of a volume: the second-level cache holds its weights.
+# Largest tile (z, y, x) of an image and of a volume, whose weights fit the second-level cache.
 TILES = {2: (1, 16, 128), 3: (4, 8, 64)}
-# The other image's bins that are used together: as many as the first-level cache holds.
+# Bins of the other image that are used together, so that they fit the first-level cache.
 BINS = 9
-# Lanes of a vector. LLVM splits it where registers are shorter; a run is two of them.
+# Lanes of a vector. LLVM splits vectors for shorter registers. A run is two vectors.
 VECTOR = 16
-# Standard deviations of the kernel beyond which weights are dropped: these are below q = 2e-8 of
-# the largest, so that a joint entropy lacks a few times q log2(1/q), 1e-6 bits at most.
+# Weights beyond this many standard deviations of the kernel are dropped. They are below q = 2e-8
+# of the largest, so that a joint entropy is too small by at most 1e-6 bits (a few q log2(1/q)).
 REACH = 6
-# Blocks of work per thread, so that threads end together although tiles differ.
+# Blocks of work per thread, so that threads finish at about the same time although tiles differ.
 BLOCKS_PER_THREAD = 4
 
 
 def _logarithm(degree: int) -> tuple[np.float32, ...]:
-    """Coefficients of log2(1.5 + t) − ½ − t on [−½, ½]: of log2 less its line from 1 to 2."""
+    """Coefficients of log2(1.5 + t) − ½ − t on [−½, ½]: log2 minus its chord from 1 to 2."""
     series = Chebyshev.interpolate(lambda t: np.log2(1.5 + t) - 0.5 - t, degree, domain=[-0.5, 0.5])
     return tuple(series.convert(kind=Polynomial).coef.astype(np.float32))
 
 
-# Within 2.5e-6 and 4e-7.
+# The errors are at most 2.5e-6 and 4e-7.
 _FAST = [float(coefficient) for coefficient in _logarithm(6)]
 _C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7 = _logarithm(7)
 _ONE = np.int32(np.float32(1).view(np.int32))
@@ -62,8 +62,8 @@ _STEP = np.float32(2.0**-23)
 
 @njit(fastmath=True, nogil=True, cache=True)
 def log2(p: float) -> np.float32:
-    """log2 of a float32 ≥ 0, within 2e-6; some finite number for 0, so that 0 · log2(0) is 0."""
-    # All integers stay 32 bits wide, else the loops around this would not vectorise.
+    """log2 of a float32 ≥ 0 within 2e-6; finite for 0, so that 0 · log2(0) is 0."""
+    # All integers must be 32 bits wide, or the surrounding loops would not be vectorised.
     bits = np.float32(p).view(np.int32)
     line = np.float32(np.int32(bits - _ONE)) * _STEP
     t = np.int32(np.int32(bits & _MANTISSA) | _ONE).view(np.float32) - np.float32(1.5)
@@ -72,7 +72,7 @@ def log2(p: float) -> np.float32:
 
 
 class _Vectors:
-    """Writes instructions for vectors of float32; ``builder`` places them."""
+    """Generates instructions for vectors of float32; ``builder`` inserts them."""
 
     def __init__(self, builder: ir.IRBuilder) -> None:
         self.builder = builder
@@ -90,12 +90,12 @@ class _Vectors:
         return self.builder.load(self._pointer(self.floats, data, index), align=4)
 
     def subtract(self, vector: ir.Value, data: ir.Value, index: ir.Value) -> None:
-        """Subtract from float64 in memory: long sums in single precision lose the last digits."""
-        place = self._pointer(self.doubles, data, index)
+        """Subtract from float64 in memory, because long sums in float32 lose the last digits."""
+        pointer = self._pointer(self.doubles, data, index)
         after = self.builder.fsub(
-            self.builder.load(place, align=8), self.builder.fpext(vector, self.doubles)
+            self.builder.load(pointer, align=8), self.builder.fpext(vector, self.doubles)
         )
-        self.builder.store(after, place, align=8)
+        self.builder.store(after, pointer, align=8)
 
     def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.builder.fadd(x, y, flags=("fast",))
@@ -104,14 +104,15 @@ class _Vectors:
         return self.builder.fmul(x, y, flags=("fast",))
 
     def shifted(self, x: ir.Value, y: ir.Value, lanes: int) -> ir.Value:
-        """The lanes of x from some lane on, and then those of y."""
+        """The lanes of x from lane ``lanes`` on, followed by those of y."""
         order = [ir.Constant(ir.IntType(32), lane + lanes) for lane in range(VECTOR)]
         return self.builder.shuffle_vector(x, y, ir.Constant(self.integers, order))
 
     def log2(self, p: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Two terms: as the function `log2`, within 4e-6, since a joint entropy is one of three.
+        """The two terms of log2, as in the function `log2`, within 4e-6.
 
-        The first is meant times `_STEP`. Their sum would round away more than each does.
+        The first must be multiplied by `_STEP`. The terms are summed separately, because their
+        sum would have a larger rounding error.
         """
         build, integers = self.builder, self.integers
         bits = build.bitcast(p, integers)
@@ -129,11 +130,11 @@ class _Vectors:
 def _subtract_plogp(typing, x, a, y, first, last, rows, span, entropy):  # type: ignore[no-untyped-def]
     """Subtract Σ_b p(a, b) log2 p(a, b), b from ``first`` to ``last``, from a run's entropies.
 
-    ``x`` and ``y`` are weights as `_gather` lays them out, of so many ``rows`` for each bin;
-    ``entropy``, float64, has a run's lanes, all but the last ``len(span) − 1`` of which are meant.
+    ``x`` and ``y`` are weights in the layout of `_gather`, with ``len(rows)`` rows for each bin.
+    ``entropy``, float64, has the lanes of a run; the last ``len(span) − 1`` lanes are not valid.
 
-    Compilers vectorise loops over such short runs badly, and keep nothing in registers: hence
-    the instructions themselves. The source's weights stay in registers from b to b.
+    Compilers vectorise loops over such short runs poorly and do not keep values in registers, so
+    the instructions are generated here. The weights of the source stay in registers for all b.
     """
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -169,8 +170,8 @@ def _subtract_plogp(typing, x, a, y, first, last, rows, span, entropy):  # type:
                 p = columns[half]
                 for k in range(1, length):
                     p = vectors.add(p, vectors.shifted(columns[half], columns[1], k))
-                for part, term in zip(sums[half], vectors.log2(p), strict=True):
-                    builder.store(vectors.add(builder.load(part), vectors.times(p, term)), part)
+                for slot, term in zip(sums[half], vectors.log2(p), strict=True):
+                    builder.store(vectors.add(builder.load(slot), vectors.times(p, term)), slot)
         for half, (line, bump) in enumerate(sums):
             total = vectors.times(builder.load(line), vectors.every(float(_STEP)))
             total = vectors.add(total, builder.load(bump))
@@ -180,18 +181,20 @@ def _subtract_plogp(typing, x, a, y, first, last, rows, span, entropy):  # type:
     return types.void(x, a, y, first, last, rows, span, entropy), generate
 
 
-# Below, ``patch`` is a patch's size along (z, y, x); ``steps`` are the lanes to the next plane and
-# the next row. Unsigned indices spare numba's test for negative ones: so the loops vectorise.
+# Below, ``patch`` is the size of a patch along (z, y, x), and ``steps`` are the lanes to the next
+# plane and the next row. Unsigned indices avoid numba's test for negative ones, so that the loops
+# can be vectorised.
 
 
 @njit(fastmath=True, nogil=True, cache=True)
 def _entropies(weights, steps, count, patch, total, result):  # type: ignore[no-untyped-def]
     """Entropy, in bits, of the patches whose first corners are the first ``count`` lanes.
 
-    ``result`` is float64: long sums in single precision lose the last digits. ``total`` is scratch.
+    ``result`` is float64, because long sums in single precision lose the last digits. ``total`` is
+    scratch memory.
     """
     share = np.float32(1 / (patch[0] * patch[1] * patch[2]))
-    # Whole steps of the compiled loop, which may round otherwise in what remains.
+    # A multiple of the step of the compiled loop, whose remainder may round differently.
     count = (count + 31) // 32 * 32
     result[:count] = 0
     for b in range(len(weights)):
@@ -209,7 +212,7 @@ def _entropies(weights, steps, count, patch, total, result):  # type: ignore[no-
 
 @njit(nogil=True, cache=True)
 def _mark_varied(values, steps, count, patch, varied):  # type: ignore[no-untyped-def]
-    """1 where the patch whose first corner is a lane holds different values, else 0."""
+    """1 for each lane that is the first corner of a patch with different values, else 0."""
     varied[:count] = 0
     for z in range(patch[0]):
         for y in range(patch[1]):
@@ -222,10 +225,10 @@ def _mark_varied(values, steps, count, patch, varied):  # type: ignore[no-untype
 
 @njit(nogil=True, cache=True)
 def _fill(image, corner, extent, steps, bandwidth, values, weights, used):  # type: ignore[no-untyped-def]
-    """Lay a box of the image, its edge replicated, out as values and Parzen weights of sum 1.
+    """Fill in the values and the Parzen weights (sum 1) of a box of the image.
 
-    ``used`` gets a bit for every bin that a lane has weight in; neighbouring bins share a bit if
-    there are more than 64.
+    Beyond the image, its edge is repeated. ``used`` gets a bit for every bin in which a lane has
+    weight. Neighbouring bins share a bit if there are more than 64.
     """
     bins = len(weights)
     shift = _shift(bins)
@@ -242,13 +245,13 @@ def _fill(image, corner, extent, steps, bandwidth, values, weights, used):  # ty
                 value = row[min(max(corner[2] + i, 0), image.shape[2] - 1)]
                 value = min(max(value, np.float32(0)), np.float32(1))
                 values[lane] = value
-                # With t the distance to the nearest bin, exp(−½ (t − k)²/w²) for all k is, but for
-                # a factor, kernel[k] · exp(t/w²)^k: two exponentials rather than one for each k.
-                place = value * (bins - 1)
-                nearest = int(place + 0.5)
-                first = max(math.ceil(place - REACH * width), 0)
-                last = min(math.floor(place + REACH * width), bins - 1)
-                slope = (place - nearest) / width**2
+                # If t is the distance to the nearest bin, exp(−½ (t − k)²/w²) is proportional to
+                # kernel[k] · exp(t/w²)^k, which needs two exponentials instead of one for each k.
+                position = value * (bins - 1)
+                nearest = int(position + 0.5)
+                first = max(math.ceil(position - REACH * width), 0)
+                last = min(math.floor(position + REACH * width), bins - 1)
+                slope = (position - nearest) / width**2
                 ratio, power, mass = math.exp(slope), math.exp(slope * (first - nearest)), 0.0
                 for b in range(first, last + 1):
                     weight = kernel[abs(b - nearest)] * power
@@ -272,10 +275,10 @@ def _shift(bins):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _gather(weights, used, start, steps, patch, result, found):  # type: ignore[no-untyped-def]
-    """Lay out the weights of a run, which starts at a lane, for the bins that its pixels reach.
+    """Copy the weights of the run that begins at lane ``start``, for the bins with weight.
 
-    ``result`` gets, for each such bin, the run's lanes in every row of the patches; ``found`` gets
-    these bins. Returns how many they are.
+    For each of these bins, ``result`` gets the lanes of the run in every row of the patches.
+    ``found`` gets the indices of these bins. Returns the number of these bins.
     """
     bits = np.uint64(0)
     for z in range(patch[0]):
@@ -298,7 +301,7 @@ def _gather(weights, used, start, steps, patch, result, found):  # type: ignore[
 
 @njit(nogil=True, cache=True)
 def _cache_lines(count):  # type: ignore[no-untyped-def]
-    """An array of so many float32 that starts at a line of the cache, for quicker loads."""
+    """An array of ``count`` float32 that begins at a cache line, for faster loads."""
     line = 64
     spare = np.empty(count + line // 4, np.float32)
     start = (line - spare.ctypes.data % line) % line // 4
@@ -307,14 +310,14 @@ def _cache_lines(count):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _buffers(bins, lanes):  # type: ignore[no-untyped-def]
-    """Values, weights and used bins of the lanes of a tile."""
+    """Arrays for the values, weights and used bins of the lanes of a tile."""
     weights = np.zeros((bins, lanes), np.float32)
     return np.zeros(lanes, np.float32), weights, np.zeros(lanes, np.uint64)
 
 
 @njit(nogil=True, cache=True)
 def _geometry(tile, radii):  # type: ignore[no-untyped-def]
-    """First pixel and extent of a tile with its halo, and the steps along its lanes."""
+    """The first pixel and extent of a tile with its halo, and the steps along its lanes."""
     _, z, y, x, depth, height, width = tile
     corner = (z - radii[0], y - radii[1], x - radii[2])
     extent = (depth + 2 * radii[0], height + 2 * radii[1], width + 2 * radii[2])
@@ -323,7 +326,7 @@ def _geometry(tile, radii):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _source_tiles(tiles, lanes, source, patch, bins, bandwidth, result):  # type: ignore[no-untyped-def]
-    """Write the entropies of the patches of some tiles into ``result`` (B, Z, Y, X)."""
+    """Write the entropies of the patches of several tiles into ``result`` (B, Z, Y, X)."""
     radii = (patch[0] // 2, patch[1] // 2, patch[2] // 2)
     values, weights, used = _buffers(bins, lanes)
     total, entropy = np.empty(lanes, np.float32), np.empty(lanes, np.float64)
@@ -344,13 +347,14 @@ def _score_tiles(  # type: ignore[no-untyped-def]
     tiles, lanes, slice_lanes, source, entropies, other, varied, patch, search, rows, span, bins,
     bandwidth, normalized, result
 ):  # fmt: skip
-    """Write the scores of the pixels of some tiles into ``result`` (B, offsets or 1, Z, Y, X).
+    """Write the scores of the pixels of several tiles into ``result`` (B, offsets or 1, Z, Y, X).
 
-    ``tiles`` as `_tiles` makes them, none of more ``lanes``, halo included, in all and in a slice;
-    ``search`` is a radius along (z, y, x); ``rows`` and ``span`` are tuples as long as the patch
-    has rows and columns, since compiled code must know these numbers;
-    ``varied`` says where scores are wanted and patches of the source are not constant. One slot
-    for all offsets keeps the best.
+    If ``result`` has one slot for all offsets, the best score is kept. ``tiles`` are made by
+    `_tiles`. ``lanes`` and ``slice_lanes`` are the largest numbers of lanes of a tile and of a
+    slice of it, halo included. ``search`` is a radius along (z, y, x). ``rows`` and ``span`` are
+    tuples as long as the patch has rows and columns, because compiled code must know these
+    numbers. ``varied`` marks the pixels whose score is wanted and whose patch in the source is not
+    constant.
     """
     radii = (patch[0] // 2 + search[0], patch[1] // 2 + search[1], patch[2] // 2 + search[2])
     share = np.float32(1 / (patch[0] * patch[1] * patch[2]))
@@ -360,10 +364,10 @@ def _score_tiles(  # type: ignore[no-untyped-def]
     ys, found = _cache_lines(len(xs)), np.empty(bins, np.int64)
     y_varied, hy = np.empty(lanes, np.uint8), np.empty(lanes, np.float64)
     wanted = np.empty(slice_lanes, np.uint8)
-    hx = np.empty(lanes, np.float32)  # and scratch
+    hx = np.empty(lanes, np.float32)  # also used as scratch memory
     scores = np.empty((result.shape[1], slice_lanes), np.float32)
     hxy = np.empty(2 * VECTOR, np.float64)
-    # The last of its lanes lack their patches' last columns.
+    # The patches of the last lanes of a run are not complete, so these lanes are not scored.
     run = 2 * VECTOR - (patch[2] - 1)
     for t in range(len(tiles)):
         batch, z, y, x, depth, height, width = tiles[t]
@@ -400,7 +404,8 @@ def _score_tiles(  # type: ignore[no-untyped-def]
                             hxy[:] = 0
                             n = 0
                             while n < y_count:
-                                # Always the same bins: so rounding does not depend on the run.
+                                # The same groups of bins are always used together, so that
+                                # rounding does not depend on the run.
                                 m, stop = n, (found[n] // BINS + 1) * BINS
                                 while m < y_count and found[m] < stop:
                                     m += 1
@@ -431,8 +436,8 @@ def in_threads(
 ) -> None:
     """Run ``kernel(block, *arguments)`` for blocks of items in ``torch.get_num_threads()`` threads.
 
-    The kernel must let go of the interpreter lock, and write where no other block writes. ``most``
-    is the largest number of threads, if they should be fewer.
+    The kernel must release the interpreter lock. Different blocks must not write to the same
+    memory. ``most`` limits the number of threads.
     """
     threads = min(torch.get_num_threads(), len(items), most or len(items))
     if threads < 2:
@@ -444,7 +449,7 @@ def in_threads(
 
 
 def _tiles(wanted: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Boxes (batch, z, y, x, depth, height, width) that hold all that is True."""
+    """Boxes (batch, z, y, x, depth, height, width) that contain all True pixels."""
     tiles = []
     counts = [-(-size // step) for size, step in zip(wanted.shape[1:3], shape, strict=False)]
     for batch, i, j in np.ndindex(wanted.shape[0], *counts):
@@ -459,30 +464,30 @@ def _tiles(wanted: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def varied(volumes: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:
-    """Where the patches of (B, Z, Y, X), clamped to [0, 1], are not constant."""
+    """Whether each patch of (B, Z, Y, X), clamped to [0, 1], has different values."""
     clamped, size = volumes.clip(0, 1), (1, *patch)
     high = maximum_filter(clamped, size, mode="nearest")
     return high > minimum_filter(clamped, size, mode="nearest")
 
 
 class NumbaEngine:
-    """The corrected operator, prepared for one source.
+    """The operator for one source.
 
-    Keeps the source, the entropies of its patches, where they are not constant, and the tiles that
-    hold those pixels: elsewhere the score is 0 whatever the other image. Parzen weights are laid
-    out tile by tile in each call, a few percent of its time, so that what it needs beyond inputs
-    and output does not grow with the image.
+    The engine keeps the source, the entropies of its patches, which pixels have a patch that is
+    not constant, and the tiles that contain these pixels. The score of all other pixels is 0 for
+    any other image. Each call computes the Parzen weights tile by tile, which takes a few percent
+    of its time. The working memory therefore does not grow with the image.
 
     Parameters
     ----------
     source : Tensor, shape (B, H, W) or (B, D, H, W)
-        float32 on the CPU, no NaN; clamped to [0, 1].
+        float32 on the CPU without NaN; values are clamped to [0, 1].
     settings : LMISettings
-        Patches of less than two vectors' lanes.
+        The patch size must be less than the lanes of two vectors.
     memory : int
-        Bytes of working memory of all threads together, if one thread can do with it.
+        Bytes of working memory of all threads together. A single thread may need more.
     mask : Tensor of bool, shape of source, optional
-        Where scores are wanted; 0 elsewhere.
+        The pixels to score; the score of the others is 0.
     """
 
     def __init__(
@@ -511,7 +516,7 @@ class NumbaEngine:
         return (radius if self.dimensions == 3 else 0, radius, radius)
 
     def _plan(self, memory: int) -> None:
-        """Choose the tiles, and how many threads their weights leave room for."""
+        """Choose the tiles, and the number of threads for which there is memory."""
         limits = zip(TILES[self.dimensions], self.source.shape[1:], strict=True)
         shape = tuple(min(limit) for limit in limits)
         threads = torch.get_num_threads()
@@ -523,21 +528,21 @@ class NumbaEngine:
 
     def _lanes(self, shape: tuple[int, ...]) -> int:
         halos = np.array(self.patch) - 1 + 2 * np.array(self.search)
-        # The last run goes beyond the end of the last row.
+        # The last run extends beyond the end of the last row.
         return int(np.prod(np.array(shape) + halos)) + 2 * VECTOR
 
     def _slice_lanes(self, shape: tuple[int, ...]) -> int:
         return shape[1] * (shape[2] + self.patch[2] - 1 + 2 * self.search[2])
 
     def _bytes(self, shape: tuple[int, ...]) -> int:
-        # Two images' weights; values, used bins, entropies and the like take 40 bytes a lane.
+        # The weights of two images, and 40 bytes per lane for values, used bins, entropies etc.
         tile = self._lanes(shape) * (2 * 4 * self.settings.bins + 40)
         offsets = self.settings.offsets(self.dimensions)
         runs = 2 * 4 * self.settings.bins * self.patch[0] * self.patch[1] * 2 * VECTOR
         return tile + runs + 4 * offsets * self._slice_lanes(shape)
 
     def __call__(self, other: Tensor, every_offset: bool) -> Tensor:
-        """Scores (B, 1, *spatial): the best; or (B, offsets, *spatial): those of all offsets."""
+        """Scores of the best offset, (B, 1, *spatial), or of all, (B, offsets, *spatial)."""
         settings = self.settings
         batch, *spatial = self.source.shape
         offsets = settings.offsets(other.ndim - 1) if every_offset else 1

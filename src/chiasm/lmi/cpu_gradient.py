@@ -1,14 +1,16 @@
-"""The gradient of the corrected operator on the CPU, in numba, where no offsets are searched.
+"""The gradient of the operator on the CPU, in numba, for a search size of 1.
 
 With the weights and logarithms of `chiasm.lmi.torch_engine`, and patches P of K pixels, the score
-s_P = 2 (H_x + H_y − H_xy) / (H_x + H_y) has, at the pixel j of the other image, the gradient
+s_P = 2 (H_x + H_y − H_xy) / (H_x + H_y) has the following gradient at the pixel j of the other
+image:
 
     Σ_b slope_j[b] (Σ_a w_x[j, a] Σ_P∋j 2 c_P log p_P(a, b) − Σ_P∋j (2 − s_P) c_P log p_P(b))
 
-where c_P is the gradient that comes in, over K (H_x + H_y), and slope is ∂w_y/∂v. (In bits: s_P = 1
-and c_P without the entropies, and no factors 2.) Both p_P, sums over the pixels of a patch, and the
-sums over the patches of a pixel are box sums: for each pair of bins, two of them over the image,
-whatever the patch. Slabs of the image are worked on by themselves, in threads.
+Here c_P is the incoming gradient divided by K (H_x + H_y), and slope is ∂w_y/∂v. For scores in
+bits, s_P is 1, c_P is the incoming gradient divided by K, and the factors 2 are omitted. The sums
+p_P over the pixels of a patch and the sums over the patches of a pixel are box sums. Each pair of
+bins needs two of them over the image, for any patch size. Slabs of the image are processed
+separately in threads.
 """
 
 from __future__ import annotations
@@ -24,15 +26,15 @@ from torch.autograd.function import once_differentiable
 from chiasm.lmi.cpu import NumbaEngine, in_threads, log2, varied
 from chiasm.lmi.settings import LMISettings
 
-# Arrays of a slab's size beside the three of one entry for each bin.
+# Number of arrays of the size of a slab, in addition to the three that have an entry per bin.
 _SCRATCH = 12
 
 
 @njit(fastmath=True, nogil=True, cache=True)
 def _box(values, patch, first, second, result):  # type: ignore[no-untyped-def]
-    """Sums over patches, by their first corner: (z, y, x) → (z − pz + 1, y − py + 1, x − px + 1).
+    """Sums over patches by their first corner: (z, y, x) → (z − pz + 1, y − py + 1, x − px + 1).
 
-    ``first`` and ``second`` are scratch, as large as ``values``.
+    ``first`` and ``second`` are scratch memory, as large as ``values``.
     """
     depth, height, width = result.shape
     for z in range(values.shape[0]):
@@ -66,7 +68,7 @@ def _box(values, patch, first, second, result):  # type: ignore[no-untyped-def]
 def _weigh(image, start, patch, bandwidth, weights, slopes):  # type: ignore[no-untyped-def]
     """Parzen weights (bins, z, y, x) of padded rows from ``start`` on, and their derivatives.
 
-    The image's edges are replicated; values beyond [0, 1] are clamped and have no derivative.
+    Beyond the image, its edges are repeated. Values beyond [0, 1] are clamped, with derivative 0.
     """
     bins, depth, height, width = weights.shape
     for z in range(depth):
@@ -96,7 +98,7 @@ def _weigh(image, start, patch, bandwidth, weights, slopes):  # type: ignore[no-
 
 @njit(fastmath=True, nogil=True, cache=True)
 def _entropy(weights, patch, share, boxes, result):  # type: ignore[no-untyped-def]
-    """Entropy, in bits, of every patch: (bins, z, y, x) → ``result``."""
+    """Write the entropy of every patch, in bits, to ``result``, given weights (bins, z, y, x)."""
     first, second, total = boxes
     result[:] = 0
     for b in range(len(weights)):
@@ -111,10 +113,10 @@ def _entropy(weights, patch, share, boxes, result):  # type: ignore[no-untyped-d
 
 @njit(fastmath=True, nogil=True, cache=True)
 def _spread(factor, total, share, patch, spread, boxes, result):  # type: ignore[no-untyped-def]
-    """Σ_P∋j factor_P log2 p_P, of patches' centres → ``result``, of pixels.
+    """Write Σ_P∋j factor_P log2 p_P for every pixel j to ``result``; P are patches by centre.
 
-    p is ``total`` times ``share``. The last of ``boxes`` is where the centres lie in ``spread``,
-    which is 0 elsewhere.
+    p is ``total`` times ``share``. The last of ``boxes`` is the view of ``spread`` at the centres;
+    elsewhere ``spread`` is 0.
     """
     first, second, inner = boxes
     for z in range(total.shape[0]):
@@ -129,16 +131,16 @@ def _spread(factor, total, share, patch, spread, boxes, result):  # type: ignore
 def _gradient_slabs(  # type: ignore[no-untyped-def]
     slabs, source, other, by_score, patch, bins, bandwidth, normalized, result
 ):
-    """Write the gradient at some padded rows (batch, first, end) into ``result``.
+    """Write the gradient at the padded rows (batch, first, end) of each slab into ``result``.
 
-    ``by_score`` (B, Z, Y, X) is 0 where scores are; ``result`` has the padded shape.
+    ``by_score`` (B, Z, Y, X) is 0 at constant patches; ``result`` has the padded shape.
     """
     share = np.float32(1 / (patch[0] * patch[1] * patch[2]))
     _, rows, height, width = by_score.shape
     halo = (patch[0] - 1, patch[1] - 1, patch[2] - 1)
     for s in range(len(slabs)):
         batch, start, end = slabs[s]
-        # Patches, by their centre, that hold a pixel of the slab; and the padded rows of these.
+        # The centres of patches that contain a pixel of the slab, and their padded rows.
         low, high = max(start - halo[0], 0), min(end, rows)
         count, depth = high - low, high - low + halo[0]
         shape = (depth, height + halo[1], width + halo[2])
@@ -146,7 +148,7 @@ def _gradient_slabs(  # type: ignore[no-untyped-def]
         slopes = np.empty((bins, *shape), np.float32)
         _weigh(source[batch], low, patch, bandwidth, wx, slopes)
         _weigh(other[batch], low, patch, bandwidth, wy, slopes)
-        # One more box around the centres, of zeros, to be summed over by pixel.
+        # The centres with a margin of zeros, over which the sums for each pixel are taken.
         around = (end - start + halo[0], height + 2 * halo[1], width + 2 * halo[2])
         spread = np.zeros(around, np.float32)
         at = low - (start - halo[0])
@@ -200,7 +202,7 @@ def _gradient_slabs(  # type: ignore[no-untyped-def]
                     row, u, v = into[z, y], slopes[b, z + off, y], column[z, y]
                     for i in range(len(row)):
                         row[i] += u[i] * v[i]
-        # The other image's own entropy: (2 − s) / 2 of the same factor, 1 of it in bits.
+        # The term of the other image's entropy has (2 − s) / 2 of this factor; in bits, all of it.
         if normalized:
             for z in range(count):
                 for y in range(height):
@@ -219,20 +221,20 @@ def _gradient_slabs(  # type: ignore[no-untyped-def]
 
 
 class NumbaGradient:
-    """Scores of the corrected operator by `NumbaEngine`, with a gradient by box sums.
+    """Scores of the operator by `NumbaEngine`, with a gradient by box sums.
 
     Parameters
     ----------
     source : Tensor, shape (B, H, W) or (B, D, H, W)
-        float32 on the CPU, no NaN.
+        float32 on the CPU without NaN.
     settings : LMISettings
-        With a search of 1, and no narrow kernel.
+        The search size is 1 and the kernel is not narrow.
     memory : int
-        Bytes that the backward pass may take beside its inputs, its output and a few arrays of
-        their size, if one plane of a volume (one row of an image), and those that its patches
-        reach, can do with it.
+        Bytes that the backward pass may use in addition to its inputs, its output and a few
+        arrays of their size. One plane of a volume (one row of an image), with the planes that
+        its patches reach, may need more.
     engine : NumbaEngine
-        Of the same source, for the scores.
+        The engine of the same source, which computes the scores.
     """
 
     def __init__(
@@ -249,12 +251,12 @@ class NumbaGradient:
         return _Scores.apply(other, self)
 
     def _volumes(self, images: Tensor) -> np.ndarray:
-        """(B, Z, Y, X); an image's rows are planes of one row."""
+        """The images as volumes (B, Z, Y, X); each row of a 2D image becomes a plane."""
         images = images.detach().float()
         return (images if images.ndim == 4 else images[:, :, None]).contiguous().numpy()
 
     def gradient(self, other: Tensor, by_score: Tensor) -> Tensor:
-        """Of Σ by_score · scores, with respect to ``other``; both (B, *spatial)."""
+        """Gradient of Σ by_score · scores with respect to ``other``; both are (B, *spatial)."""
         images = self._volumes(other)
         weights = np.where(self.varied & varied(images, self.patch), self._volumes(by_score), 0)
         settings, radii = self.settings, tuple(size // 2 for size in self.patch)
@@ -270,9 +272,9 @@ class NumbaGradient:
         return torch.from_numpy(np.ascontiguousarray(result)).view(other.shape)
 
     def _slabs(self, batch: int, padded: tuple[int, ...]) -> tuple[np.ndarray, int]:
-        """Padded rows (batch, first, end), and for how many of such at once there is memory."""
+        """Slabs of padded rows (batch, first, end), and how many of them fit the memory at once."""
         row = 4 * (3 * self.settings.bins + _SCRATCH) * padded[1] * padded[2]
-        # A slab needs as many rows again on both sides as patches reach.
+        # A slab also needs the rows on both sides that its patches reach.
         halo = 2 * (self.patch[0] - 1)
         threads = min(torch.get_num_threads(), max(1, self.memory // ((1 + halo) * row)))
         most = max(1, self.memory // (threads * row) - halo)
@@ -287,7 +289,7 @@ class NumbaGradient:
 
 
 def _folded(padded: np.ndarray, axis: int, radius: int) -> np.ndarray:
-    """What lies in replicated edges belongs to the pixel that was replicated."""
+    """Add the gradient of the repeated edges to the pixels that were repeated."""
     if not radius:
         return padded
     before, inner, after = np.split(padded, [radius, padded.shape[axis] - radius], axis=axis)

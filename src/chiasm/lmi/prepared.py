@@ -1,4 +1,4 @@
-"""A source prepared for scoring: checks of what comes in, choice of engine, shape of the result."""
+"""A source prepared for scoring: checks of arguments, choice of engine, shape of the result."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from chiasm.errors import UsageError, explain
 from chiasm.lmi.definition import Definition, patch_scores
 from chiasm.lmi.settings import LMISettings, check_whole
 
-# Room for the smallest tile of the largest patch and search in a volume, with 64 bins.
+# Enough for the smallest tile of the largest patch and search in a volume, with 64 bins.
 LEAST_MEMORY = 2**24
-# Runs of lanes of the numba engine hold few whole patches that are larger.
+# Largest patch of the numba engine, whose runs of lanes contain few complete larger patches.
 NUMBA_PATCH = 15
 
 _LEGAL_TYPE = "a numpy array or torch tensor of floating point numbers"
@@ -25,7 +25,7 @@ _LEGAL_SHAPE = "(H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W)"
 
 
 def _tensor(argument: str, array: Any) -> Tensor:
-    """The array as a float64 tensor, if it is that, or a float32 one, on its own device."""
+    """The array as a tensor on its own device, in float64 if it already is, else in float32."""
     if isinstance(array, np.ndarray):
         if not np.issubdtype(array.dtype, np.floating):
             raise UsageError(explain(argument, array.dtype, "is not floating point", _LEGAL_TYPE))
@@ -51,7 +51,7 @@ def _boolean(mask: Any, shape: tuple[int, ...]) -> Tensor:
     if mask.dtype not in (np.bool_, torch.bool):
         raise UsageError(explain("mask", mask.dtype, "is not boolean", legal))
     if tuple(mask.shape) != shape:
-        raise UsageError(explain("mask", tuple(mask.shape), "is not the source's shape", legal))
+        raise UsageError(explain("mask", tuple(mask.shape), "differs from the source", legal))
     return torch.as_tensor(np.array(mask) if isinstance(mask, np.ndarray) else mask)
 
 
@@ -61,14 +61,8 @@ def _like(result: Tensor, array: Any) -> Any:
 
 def _engine(images: Tensor, settings: LMISettings, memory: int, mask: Tensor | None) -> Any:
     if settings.narrow:
-        # Only the definition, in float64 on the CPU, is exact enough.
+        # Only the definition in float64 on the CPU is accurate enough.
         return Definition(images.cpu(), settings)
-    if settings.variant == "published":
-        if images.device.type != "cpu":
-            return Definition(images, settings)
-        from chiasm.lmi.published import Published
-
-        return Published(images, settings)
     small = settings.patch_size <= NUMBA_PATCH
     if images.device.type == "cpu" and small and find_spec("numba"):
         from chiasm.lmi.cpu import NumbaEngine
@@ -86,7 +80,7 @@ def _engine(images: Tensor, settings: LMISettings, memory: int, mask: Tensor | N
 def _smallest_best(scores: Tensor, displacements: Tensor) -> Tensor:
     """Displacement (B, axes, *spatial) of the best of the scores (B, offsets, *spatial).
 
-    The smallest of several; among those of one length the first.
+    If several are best, it is the shortest, and among equally short ones the first.
     """
     order = displacements.square().sum(1).argsort(stable=True).tolist()
     best = scores[:, order[0]].clone()
@@ -99,15 +93,15 @@ def _smallest_best(scores: Tensor, displacements: Tensor) -> Tensor:
 
 
 class PreparedSource:
-    """One source, ready to be scored against any number of other images.
+    """A source that can be scored against any number of other images.
 
-    Made by `chiasm.lmi.prepare`, which says what the arguments are.
+    `chiasm.lmi.prepare` makes it and describes the arguments.
 
     Attributes
     ----------
     settings : LMISettings
     offsets : int
-        Number of offsets scored at every pixel.
+        Number of offsets that are scored at every pixel.
     displacements : Tensor of int64, shape (offsets, axes)
         From a pixel to the centre of the other image's patch, in the order of ``reduce="none"``.
     """
@@ -120,29 +114,26 @@ class PreparedSource:
         shape = tuple(images.shape)
         self.batched = len(shape) in (4, 5)
         if len(shape) not in (2, 3, 4, 5) or (self.batched and shape[1] != 1):
-            raise UsageError(explain("source", shape, "is no shape of images", _LEGAL_SHAPE))
+            raise UsageError(explain("source", shape, "is not a shape of images", _LEGAL_SHAPE))
         self._spatial = shape[2:] if self.batched else shape
         axes = len(self._spatial)
-        if settings.variant == "published" and axes != 2:
-            what = "is not two-dimensional, as the published variant is"
-            raise UsageError(explain("source", shape, what, "(H, W) or (B, 1, H, W)"))
         self.settings = settings
         search = range(-(settings.search_size // 2), settings.search_size // 2 + 1)
         self.displacements = torch.tensor(list(itertools.product(search, repeat=axes)))
         self.offsets = len(self.displacements)
         self._kind = "numpy array" if isinstance(source, np.ndarray) else f"{images.device} tensor"
         self._shape = shape
-        # A pixel's score depends on no others than those so near.
+        # The score of a pixel depends only on pixels within this distance along each axis.
         self._halo = settings.patch_size // 2 + settings.search_size // 2
-        # One half is for the scores of all offsets, where only the best offset is returned.
+        # The other half is for the scores of all offsets when only the best offset is returned.
         self._memory = memory // 2
         self._mask: Tensor | None = None
         self._box: tuple[slice, ...] = (slice(None),) * (1 + axes)
         images = images.reshape(-1, *self._spatial)
         if mask is not None:
-            whole = _boolean(mask, shape).to(images.device).reshape(images.shape)
-            self._box = self._around(whole)
-            self._mask = whole[self._box].clone()
+            complete = _boolean(mask, shape).to(images.device).reshape(images.shape)
+            self._box = self._around(complete)
+            self._mask = complete[self._box].clone()
         self._source = images[self._box].clone()
         self._engine = self._make(self._source, self._mask)
         self._differentiable: dict[torch.dtype, Any] = {}
@@ -151,7 +142,7 @@ class PreparedSource:
         return _engine(images.float(), self.settings, self._memory, mask)
 
     def _around(self, mask: Tensor) -> tuple[slice, ...]:
-        """The box outside which neither a score is wanted nor a pixel needed."""
+        """The box of all pixels inside the mask and all pixels on which their scores depend."""
         box = [slice(None)]
         for axis in range(1, mask.ndim):
             others = [k for k in range(mask.ndim) if k != axis]
@@ -165,36 +156,31 @@ class PreparedSource:
         Parameters
         ----------
         other : array or Tensor
-            Of the kind, device and shape of the source. Values outside [0, 1] are legal.
+            Another image of the same type, device and shape as the source. Values outside [0, 1]
+            are clamped.
         reduce : {"max", "none", "offset"}
-            Keep the best offset's score, or those of all offsets, or the best offset itself
-            (variant ``"corrected"``).
+            As in `chiasm.local_mutual_information`.
 
         Returns
         -------
         array or Tensor
-            ``"max"``: float32, the source's shape. ``"none"``: float32, (B, offsets, *spatial);
-            offsets run from the most negative, last axis fastest. ``"offset"``: int64,
-            (B, axes, *spatial): from a pixel to the centre of the best patch of the other image,
-            in pixels along the source's axes; the shortest of several, then the first. Without B
-            if the source has none. Scores have a gradient if ``other`` asks for one, and are then
-            float64 if ``other`` is.
+            As in `chiasm.local_mutual_information`. If several offsets are best, ``"offset"`` is
+            the shortest, and among equally short ones the first.
 
         Raises
         ------
         UsageError
-            ``other`` is not floating point, holds NaN, or differs from the source in shape, kind
-            or device; ``reduce`` is not known.
+            ``other`` is not floating point, holds NaN, or differs from the source in shape, type
+            or device; or ``reduce`` is not known.
         """
-        legal = ["max", "none"] + ["offset"] * (self.settings.variant == "corrected")
-        if reduce not in legal:
-            raise UsageError(explain("reduce", reduce, "is not known", ", ".join(legal)))
+        if reduce not in ("max", "none", "offset"):
+            raise UsageError(explain("reduce", reduce, "is not known", "max, none, offset"))
         images = _tensor("other", other)
         kind = "numpy array" if isinstance(other, np.ndarray) else f"{images.device} tensor"
         if kind != self._kind:
-            raise UsageError(explain("other", kind, "is not what the source is", self._kind))
+            raise UsageError(explain("other", kind, "differs from the source", self._kind))
         if tuple(images.shape) != self._shape:
-            what, legal_shape = "is not the shape of the source", str(self._shape)
+            what, legal_shape = "differs from the shape of the source", str(self._shape)
             raise UsageError(explain("other", tuple(images.shape), what, legal_shape))
         batch = images.reshape(-1, *self._spatial)[self._box]
         if reduce == "offset":
@@ -212,9 +198,7 @@ class PreparedSource:
 
     def _scores(self, other: Tensor, every_offset: bool) -> Tensor:
         """Scores (B, 1 or offsets, *spatial) within the box."""
-        # The published layer cuts grey values to integers: it has no gradient.
-        corrected = self.settings.variant == "corrected"
-        if corrected and other.requires_grad and torch.is_grad_enabled():
+        if other.requires_grad and torch.is_grad_enabled():
             return self._with_gradient(other, every_offset)
         other = other.detach().float()
         return self._engine(other.cpu() if self.settings.narrow else other, every_offset)
@@ -241,7 +225,7 @@ class PreparedSource:
         return TorchEngine(source, settings, self._memory)
 
     def _best_displacements(self, other: Tensor) -> Tensor:
-        """Displacements (B, axes, *spatial) within the box, in slabs that bound the memory."""
+        """Displacements (B, axes, *spatial) within the box, computed in slabs to limit memory."""
         depth = other.shape[1]
         at_once = self._memory // (4 * self.offsets * other[:, 0].numel())
         if at_once >= depth:
@@ -252,13 +236,13 @@ class PreparedSource:
             near = (slice(None), slice(first, start + step + self._halo))
             mask = None if self._mask is None else self._mask[near]
             engine = self._make(self._source[near], mask)
-            part = other[near].cpu() if self.settings.narrow else other[near]
-            scores = engine(part, True).narrow(2, start - first, min(step, depth - start))
+            slab = other[near].cpu() if self.settings.narrow else other[near]
+            scores = engine(slab, True).narrow(2, start - first, min(step, depth - start))
             found.append(_smallest_best(scores, self.displacements))
         return torch.cat(found, dim=2)
 
     def _unmasked(self, result: Tensor, mask: Tensor) -> Tensor:
-        """The result within the box, 0 where the mask is False, on the whole image."""
+        """The result of the box on the complete image, 0 outside the mask."""
         inside = torch.where(mask[:, None].to(result.device), result, 0)
         widths: list[int] = []
         for piece, size in zip(self._box[1:], self._spatial, strict=True):
@@ -267,13 +251,13 @@ class PreparedSource:
 
 
 def pairwise(x: Any, y: Any, settings: LMISettings) -> Any:
-    """Implementation of `chiasm.lmi.patch_mutual_information`."""
+    """The implementation of `chiasm.lmi.patch_mutual_information`."""
     first, second = _tensor("x", x), _tensor("y", y)
     if first.shape != second.shape or first.ndim < 2:
         legal = "the same (N, *patch) for x and y"
         shapes = f"{tuple(first.shape)}, {tuple(second.shape)}"
-        raise UsageError(explain("x, y", shapes, "are no pairs of patches", legal))
+        raise UsageError(explain("x, y", shapes, "are not shapes of pairs of patches", legal))
     if first.device != second.device or isinstance(x, np.ndarray) != isinstance(y, np.ndarray):
-        raise UsageError(explain("y", type(y).__name__, "is not what x is", type(x).__name__))
+        raise UsageError(explain("y", type(y).__name__, "differs from x", type(x).__name__))
     exact = [patches.detach().flatten(1).cpu().double() for patches in (first, second)]
     return _like(patch_scores(exact[0], exact[1], settings).float().to(first.device), x)

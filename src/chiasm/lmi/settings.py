@@ -1,4 +1,4 @@
-"""What defines a local mutual information map: one dataclass, checked in one place."""
+"""The settings of local mutual information, and their checks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from numbers import Integral, Real
 
 from chiasm.errors import UsageError, explain
 
-VARIANTS = ("corrected", "published")
-# The published layer knows this window alone (Wang et al., arXiv 2404.01102).
-PUBLISHED_SIZE = 3
-# Kernels narrower than this many bins may miss the values between two of them.
+# Kernels narrower than this share of the bin spacing may miss values between two bins.
 NARROWEST = 0.25
-# Narrower than this, marginal entropies may be near zero, and their ratio then magnifies the
-# rounding of single precision above 1e-5.
+# With narrower kernels than this, marginal entropies may be near zero. Their ratio then magnifies
+# rounding errors of single precision above 1e-5.
 NARROW = 0.4
 
 
 def check_whole(argument: str, value: object, least: int, odd: bool = False) -> None:
-    """Refuse what is no integer, or one that is too small or even."""
+    """Refuse a value that is not an integer, is less than ``least``, or is even but must be odd."""
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole or value < least or (odd and value % 2 == 0):  # type: ignore[operator]
         kind = "an odd integer" if odd else "an integer"
@@ -33,18 +30,17 @@ class LMISettings:
     Parameters
     ----------
     patch_size : int
-        Side of the patches that are compared, in pixels; odd, at least 3.
+        Side of the patches, in pixels; odd, at least 3.
     search_size : int
-        Side of the window of offsets between the two patches, in pixels; odd, 1 for none.
+        Side of the window of offsets between the two patches, in pixels; odd. With 1, no offsets
+        are searched.
     bins : int
-        Parzen bin centres, equally spaced on [0, 1], both ends included; at least 2.
+        Number of Parzen bin centres, equally spaced on [0, 1] with both ends included; at least 2.
     bandwidth : float
         Standard deviation of the Gaussian Parzen kernel, in units of the [0, 1] scale; at least a
-        quarter of the bins' spacing 1/(bins − 1) (``"corrected"``).
+        quarter of the bin spacing 1/(bins − 1).
     normalized : bool
-        Normalised mutual information 2 MI/(H(x) + H(y)) if true, else MI in bits.
-    variant : {"corrected", "published"}
-        ``"published"`` reproduces the layer of Wang et al. with its window and mass defects.
+        Whether scores are normalised mutual information 2 MI/(H(x) + H(y)) or MI in bits.
 
     Raises
     ------
@@ -57,7 +53,6 @@ class LMISettings:
     bins: int = 27
     bandwidth: float = 8 / 255
     normalized: bool = True
-    variant: str = "corrected"
 
     def __post_init__(self) -> None:
         check_whole("patch_size", self.patch_size, least=3, odd=True)
@@ -69,26 +64,16 @@ class LMISettings:
             raise UsageError(explain("bandwidth", width, what, legal))
         if not isinstance(self.normalized, bool):
             raise UsageError(explain("normalized", self.normalized, "is not a bool", "True, False"))
-        if self.variant not in VARIANTS:
-            legal = ", ".join(VARIANTS)
-            raise UsageError(explain("variant", self.variant, "is not a known variant", legal))
         least = NARROWEST / (self.bins - 1)
-        if self.variant == "corrected" and width < least:
+        if width < least:
             what, legal = "is less than a quarter of the bins' spacing", f"at least {least}"
             raise UsageError(explain("bandwidth", width, what, legal))
-        if self.variant == "published":
-            for name in ("patch_size", "search_size"):
-                if getattr(self, name) != PUBLISHED_SIZE:
-                    what = "is not what the published variant knows"
-                    raise UsageError(
-                        explain(name, getattr(self, name), what, f"{PUBLISHED_SIZE} alone")
-                    )
 
     @property
     def narrow(self) -> bool:
-        """Whether the kernel is too narrow for single precision to hold 1e-5."""
+        """Whether the kernel is too narrow for an accuracy of 1e-5 in single precision."""
         return self.bandwidth * (self.bins - 1) < NARROW
 
     def offsets(self, dimensions: int) -> int:
-        """Number of patch offsets that are scored in so many spatial dimensions."""
+        """Number of patch offsets that are scored in ``dimensions`` spatial dimensions."""
         return self.search_size**dimensions

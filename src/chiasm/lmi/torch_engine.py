@@ -1,14 +1,14 @@
-"""The corrected operator in plain torch: any device, single or double precision, with a gradient.
+"""The operator in plain torch: any device, single or double precision, with a gradient.
 
-For a pair of patches with Parzen weights w_x, w_y of shape (K, bins), all logarithms to base 2:
+A pair of patches has Parzen weights w_x, w_y of shape (K, bins). With logarithms to base 2,
 
     p(a, b) = Σ_k w_x[k, a] w_y[k, b] / K        MI = H(x) + H(y) − H(p)
     ∂H(y)/∂w_y[k, b] = −log p_y(b) / K
     ∂MI/∂w_y[k, b] = (Σ_a w_x[k, a] log p(a, b) − log p_y(b)) / K
 
-up to terms that are the same for all b: these vanish in the step to the pixel's value, since its
-weights always sum to 1. Both passes go over the image in groups of pixels, and the backward pass
-computes its histograms again, so that neither keeps them.
+up to terms that are the same for all b. These terms vanish in the derivative by the value of the
+pixel, because its weights always sum to 1. Both passes process the image in groups of pixels. The
+backward pass recomputes the histograms, so that they need not be stored.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from torch.nn.functional import embedding, threshold
 from chiasm.lmi.definition import parzen_weights
 from chiasm.lmi.settings import LMISettings
 
-# Pixels at once on a CPU, where histograms that stay in the cache are several times faster.
+# Pixels per group on a CPU, where histograms that fit the cache are several times faster.
 PIXELS_IN_CACHE = 512
-# Arrays of one entry per pair of bins, and per weight of a patch, that are alive at one time.
+# Number of arrays with an entry per pair of bins, and per weight of a patch, that exist at once.
 HISTOGRAMS, PATCHES = 3, 8
 
 
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
-    """Matrix products in their operands' precision: no autocast, no TF32, whatever is set."""
+    """Compute matrix products in the precision of their operands, without autocast or TF32."""
     with ExitStack() as stack:
         try:
             before = torch.get_float32_matmul_precision()
@@ -42,7 +42,8 @@ def _full_precision(device: torch.device) -> Iterator[None]:
                 stack.callback(torch.set_float32_matmul_precision, before)
                 torch.set_float32_matmul_precision("highest")
         except RuntimeError:
-            # It was set backend by backend: torch's newer way, which excludes the older one.
+            # The precision was set for each backend, the newer way of torch, which excludes the
+            # older one.
             backends: Any = torch.backends
             for backend in (backends.cuda.matmul, backends.mkldnn.matmul):
                 stack.callback(setattr, backend, "fp32_precision", backend.fp32_precision)
@@ -52,7 +53,7 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 
 def _weights(values: Tensor, settings: LMISettings) -> Tensor:
-    """Parzen weights (N, bins), without those whose products are subnormal, which slow a CPU."""
+    """Parzen weights (N, bins); weights whose products would be subnormal, hence slow, are 0."""
     least = math.sqrt(torch.finfo(values.dtype).tiny)
     return threshold(parzen_weights(values, settings), least, 0.0)
 
@@ -62,7 +63,7 @@ def _log(p: Tensor) -> Tensor:
 
 
 def _entropy(p: Tensor) -> Tensor:
-    """Bits of distributions (N, ...)."""
+    """Entropies of distributions (N, ...), in bits."""
     return _log(p).mul_(p).flatten(1).sum(1).neg_()
 
 
@@ -78,19 +79,20 @@ def _steps(size: int, dimensions: int, device: torch.device) -> Tensor:
 
 
 class TorchEngine:
-    """The corrected operator, prepared for one source.
+    """The operator for one source.
 
-    Keeps the clamped source and the pixels whose patch is not constant: elsewhere the score is 0
-    whatever the other image.
+    The engine keeps the clamped source and the pixels whose patch is not constant. The score of
+    all other pixels is 0 for any other image.
 
     Parameters
     ----------
     source : Tensor, shape (B, H, W) or (B, D, H, W)
-        Floating point, no NaN; clamped to [0, 1].
+        Floating point without NaN; values are clamped to [0, 1].
     settings : LMISettings
     memory : int
-        Bytes that a call and its backward pass may take beside their inputs and outputs, and two
-        bytes per pixel for the number of the best offset. At least one pixel is scored at a time.
+        Bytes that a call and its backward pass may use in addition to their inputs and outputs,
+        and to two bytes per pixel for the index of the best offset. At least one pixel is scored
+        at a time.
     """
 
     def __init__(self, source: Tensor, settings: LMISettings, memory: int) -> None:
@@ -112,18 +114,18 @@ class TorchEngine:
         self.pixels = torch.cat(varied)
 
     def __call__(self, other: Tensor, every_offset: bool) -> Tensor:
-        """Scores (B, 1, *spatial): the best; or (B, offsets, *spatial): those of all offsets.
+        """Scores of the best offset, (B, 1, *spatial), or of all, (B, offsets, *spatial).
 
-        In the dtype of ``other``, and differentiable in it. The gradient of the best score is that
-        of the best offset, of the smallest if there are several; that of a clamped value is 0, and
-        so is that of a constant patch. Matrix products do without TF32, whatever is set.
+        The scores have the dtype of ``other`` and are differentiable in it. The gradient of the
+        best score is the gradient at the best offset, and at the shortest one if several are best.
+        The gradient is 0 for clamped values and for constant patches. TF32 is never used.
         """
         return _Scores.apply(other, self, every_offset)
 
     def _pixels_at_once(self, dtype: torch.dtype) -> int:
         bins = self.settings.bins
         numbers = HISTOGRAMS * bins**2 + PATCHES * len(self.patch) * bins
-        # The window's pixels are numbered, sorted and looked up, in 8-byte integers.
+        # The pixels of a window are numbered, sorted and looked up in 8-byte integers.
         bytes_of_one = numbers * dtype.itemsize + 8 * 8 * len(self.window)
         pixels = max(self.memory // bytes_of_one, 1)
         return min(pixels, PIXELS_IN_CACHE) if self.source.device.type == "cpu" else pixels
@@ -132,29 +134,29 @@ class TorchEngine:
         return self.pixels.split(self._pixels_at_once(other.dtype)) if len(self.pixels) else ()
 
     def _around(self, pixels: Tensor, steps: Tensor) -> Tensor:
-        """Numbers (N, K) of the pixels at some steps (K, axes) or (N, K, axes), edge replicated."""
-        index, *place = (axis[:, None] for axis in torch.unravel_index(pixels, self.shape))
-        for axis, (size, start) in enumerate(zip(self.shape[1:], place, strict=True)):
+        """Flat indices (N, K) of the pixels at steps (K, axes) or (N, K, axes); edges repeat."""
+        index, *position = (axis[:, None] for axis in torch.unravel_index(pixels, self.shape))
+        for axis, (size, start) in enumerate(zip(self.shape[1:], position, strict=True)):
             index = index * size + (start + steps[..., axis]).clamp_(0, size - 1)
         return index
 
     def _source_weights(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        """Weights (N, K, bins) of the source's patches, divided by K."""
+        """Weights (N, K, bins) of the patches of the source, divided by K."""
         unique, rows = self._around(pixels, self.patch).unique(return_inverse=True)
         values = self.source.flatten()[unique].to(dtype)
         return embedding(rows, _weights(values, self.settings) / len(self.patch))
 
     def _in_window(self, offset: Tensor) -> Tensor:
-        """Where the pixels of a displaced patch lie in the window."""
+        """Flat indices of the pixels of a displaced patch in the window."""
         reach = self.settings.patch_size // 2 + self.settings.search_size // 2
-        places = self.patch + offset + reach
-        position = places[:, 0]
-        for axis in range(1, places.shape[1]):
-            position = position * (2 * reach + 1) + places[:, axis]
-        return position
+        positions = self.patch + offset + reach
+        index = positions[:, 0]
+        for axis in range(1, positions.shape[1]):
+            index = index * (2 * reach + 1) + positions[:, axis]
+        return index
 
     def scores(self, other: Tensor, pixels: Tensor) -> Tensor:
-        """Of a group of pixels (N,): scores (N, offsets)."""
+        """Scores (N, offsets) of a group of pixels (N,)."""
         wx = self._source_weights(pixels, other.dtype)
         hx = _entropy(wx.sum(1))
         unique, rows = self._around(pixels, self.window).unique(return_inverse=True)
@@ -172,10 +174,10 @@ class TorchEngine:
         return result
 
     def gradient(self, other: Tensor, pixels: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivative of a group's scores at ``offset`` (axes,) or (N, 1, axes).
+        """Derivative of the scores of a group at ``offset``, shape (axes,) or (N, 1, axes).
 
-        Returns the numbers (N, K) of the other image's pixels in each patch, and the score's
-        derivative by their values.
+        Returns the flat indices (N, K) of the other image's pixels in each patch, and the
+        derivative of the score by the values of these pixels.
         """
         at = self._around(pixels, self.patch + offset)
         unique, rows = at.unique(return_inverse=True)
@@ -209,7 +211,7 @@ class _Scores(torch.autograd.Function):
         batch, *spatial = other.shape
         slots = len(engine.offsets) if every_offset else 1
         result = other.new_zeros(batch, slots, math.prod(spatial))
-        # Among equal scores `max` is free to choose: in this order, the first is the smallest.
+        # `max` may return any of several equal scores. In this order, the first is the shortest.
         order = engine.offsets.square().sum(1).argsort(stable=True)
         best = torch.zeros(other.numel(), dtype=torch.int16, device=other.device)
         with _full_precision(other.device):
@@ -221,8 +223,8 @@ class _Scores(torch.autograd.Function):
                     first = (ranked == highest).int().argmax(1)
                     best[pixels] = order[first].to(best.dtype)
                     scores = highest
-                place = pixels // result.shape[2], slice(None), pixels % result.shape[2]
-                result[place] = scores
+                at = pixels // result.shape[2], slice(None), pixels % result.shape[2]
+                result[at] = scores
         ctx.engine, ctx.every_offset = engine, every_offset
         ctx.save_for_backward(other, best)
         return result.view(batch, slots, *spatial)
@@ -236,12 +238,12 @@ class _Scores(torch.autograd.Function):
         result = torch.zeros_like(other).flatten()
         with _full_precision(other.device):
             for pixels in engine._groups(other):
-                place = pixels // by_score.shape[2], slice(None), pixels % by_score.shape[2]
+                rows = pixels // by_score.shape[2], slice(None), pixels % by_score.shape[2]
                 if ctx.every_offset:
                     offsets = iter(engine.offsets)
                 else:
                     offsets = iter([engine.offsets[best[pixels].long()][:, None]])
-                for offset, weight in zip(offsets, by_score[place].T, strict=True):
+                for offset, weight in zip(offsets, by_score[rows].T, strict=True):
                     at, by_value = engine.gradient(other, pixels, offset)
                     result.index_add_(0, at.flatten(), (by_value * weight[:, None]).flatten())
         return result.view_as(other), None, None

@@ -1,15 +1,15 @@
-"""The corrected operator on a GPU, in Triton.
+"""The operator on a GPU, in Triton.
 
-A program is one warp. It scores 32 pixels at one offset, each thread one pixel: a tile of
-``TILE × TILE`` bins of the joint histogram stays in the thread's registers while the loop goes over
-the patch, then adds −Σ p log2 p to the joint entropy. Parzen weights are computed where they are
-used, from two numbers per pixel,
+A program is one warp. It scores 32 pixels at one offset, and each thread scores one pixel. A tile
+of ``TILE × TILE`` bins of the joint histogram stays in the registers of the thread during the loop
+over the patch. Then −Σ p log2 p of the tile is added to the joint entropy. Parzen weights are
+computed where they are used, from two numbers per pixel,
 
     w(a) = 2^(n − (t − a · step)²),    t the scaled value and n = −log2 of the kernel's mass,
 
-since the sixteen weights that a tile's 64 products need cost about what loading them would, and no
-table (bins, pixels) needs to be stored. Tiles of bins that no kernel of the warp's patches reaches
-are skipped, and so are pixels whose patches are constant.
+because computing the sixteen weights for the 64 products of a tile takes about as long as loading
+them, and no table (bins, pixels) needs to be stored. Tiles of bins without weight in the patches
+of the warp are skipped, and so are pixels whose patches are constant.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ except ImportError as error:
     what, legal = "needs the package triton, which is not installed", "pip install triton"
     raise UsageError(explain("engine", "triton", what, legal)) from error
 
-# Pixels of a program, one per thread; and the side of a tile of bins, so that the tile, the
-# weights and the addresses fit a thread's registers.
+# Pixels of a program, one per thread, and the side of a tile of bins. The tile, the weights and
+# the addresses fit the registers of a thread.
 LANES = 32
 TILE = 8
 # Standard deviations of the kernel beyond which weights (below 1e-9) are dropped.
 REACH = 6.5
-# 4-byte numbers that a chunk holds for each pixel of its part of the other image: the values, the
-# kernel's mass, entropies, temporaries of these, and the source's part.
+# Number of 4-byte values that are held for each pixel of a part of the other image: its values,
+# the mass of the kernel, entropies, temporaries, and the same part of the source.
 NUMBERS = 10
 
 
 @triton.jit
 def _corner(pixel, planes, rows, columns, HALO: tl.constexpr, DEEP: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Where the window of a pixel begins in an array that is HALO larger at every side."""
+    """Index where the window of a pixel begins in an array that is HALO larger on every side."""
     column, row = pixel % columns, pixel // columns % rows
     plane, item = pixel // (columns * rows) % planes, pixel // (columns * rows * planes)
     deep: tl.constexpr = 2 * HALO if DEEP else 0
@@ -54,15 +54,16 @@ def _corner(pixel, planes, rows, columns, HALO: tl.constexpr, DEEP: tl.constexpr
 
 @triton.jit
 def _step(row, rows, columns, SIDE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """From a window's beginning to that of its row of some number, in an array of such rows."""
+    """Step from the beginning of a window to the beginning of its row number ``row``."""
     return (row // SIDE * rows + row % SIDE) * columns
 
 
 @triton.jit
 def _log2(p):  # type: ignore[no-untyped-def]
-    """log2 of a float32 ≥ 0, within 1e-6; some finite number for 0, so that 0 · log2(0) is 0."""
-    # Half the instructions of the library's, which minds the last digit and special values. The
-    # series is log2(1 + t) / t at the Chebyshev nodes of the mantissa's range, [√½, √2) − 1.
+    """log2 of a float32 ≥ 0 within 1e-6; finite for 0, so that 0 · log2(0) is 0."""
+    # This takes half as many instructions as the library function, which is exact to the last
+    # digit and handles special values. The series interpolates log2(1 + t) / t at the Chebyshev
+    # nodes of the range of the mantissa, [√½, √2) − 1.
     bits = p.to(tl.int32, bitcast=True)
     exponent = (bits - 0x3F3504F3) >> 23
     t = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1
@@ -77,14 +78,14 @@ def _log2(p):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _of_shares(entropy, mass):  # type: ignore[no-untyped-def]
-    """−Σ p log p of shares p, from that of p · mass."""
+    """−Σ p log2 p of shares p with sum 1, given −Σ q log2 q of q = p · mass."""
     mass = mass * 1.0
     return entropy / mass + tl.log2(mass)
 
 
 @triton.jit
 def _range(values, corner, rows, columns, SIDE: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Lowest and highest value of each lane's patch."""
+    """Lowest and highest value of the patch of each lane."""
     low = tl.load(values + corner)
     high = low
     for row in range(ROWS):
@@ -97,7 +98,7 @@ def _range(values, corner, rows, columns, SIDE: tl.constexpr, ROWS: tl.constexpr
 
 @triton.jit
 def _bins_reached(low, high, bins, step, reach):  # type: ignore[no-untyped-def]
-    """First bin, and the one after the last, that values between these put weight into."""
+    """The first bin, and one past the last, in which values of these lanes have weight."""
     first = tl.maximum((tl.min(low, 0) - reach) / step, 0.0).to(tl.int32)
     last = tl.minimum(((tl.max(high, 0) + reach) / step).to(tl.int32) + 1, bins)
     return first, last
@@ -105,7 +106,7 @@ def _bins_reached(low, high, bins, step, reach):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _weights(value, norm, first, last, step, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Parzen weights (TILE, lanes) in the bins from ``first`` on; 0 from ``last`` on."""
+    """Parzen weights (TILE, lanes) of the bins from ``first`` on; they are 0 from ``last`` on."""
     bins = first + tl.arange(0, TILE)
     centres = tl.where(bins < last, bins * step, 1e6)
     distance = value[None, :] - centres[:, None]
@@ -118,7 +119,7 @@ def _marginal_kernel(  # type: ignore[no-untyped-def]
     DEEP: tl.constexpr, PATCH: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr,
     LANES: tl.constexpr,
 ):  # fmt: skip
-    """Entropy of the grey values of every patch, in bits; 0 for constant ones."""
+    """Entropy of the grey values of every patch, in bits; 0 for constant patches."""
     lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
     pixel = tl.minimum(lane, pixels - 1)
     corner = _corner(pixel, planes, rows, columns, PATCH // 2, DEEP)
@@ -145,7 +146,7 @@ def _score_kernel(  # type: ignore[no-untyped-def]
     DEEP: tl.constexpr, PATCH: tl.constexpr, SEARCH: tl.constexpr, ROWS: tl.constexpr,
     NORMALIZED: tl.constexpr, TILE: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Raise ``result`` (items, slots, pixels), slots being 1 or offsets, to one offset's scores."""
+    """Raise ``result`` (items, 1 or offsets, pixels) to the scores of one offset if higher."""
     lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
     offset = tl.program_id(1)
     pixel = tl.minimum(lane, pixels - 1)
@@ -173,14 +174,14 @@ def _score_kernel(  # type: ignore[no-untyped-def]
             for row in range(ROWS):
                 x_at = x_corner + _step(row, x_rows, x_columns, PATCH)
                 y_at = y_corner + _step(row, y_rows, y_columns, PATCH)
-                # Unrolled: the addresses of a row are then part of the instructions.
+                # Unrolled, so that the addresses of a row are part of the instructions.
                 for k in tl.static_range(PATCH):
                     x, x_norm = tl.load(x_values + x_at + k), tl.load(x_norms + x_at + k)
                     y, y_norm = tl.load(y_values + y_at + k), tl.load(y_norms + y_at + k)
                     wx = _weights(x, x_norm, a, x_last, step, TILE)
                     wy = _weights(y, y_norm, b, y_last, step, TILE)
                     joint += wx[:, None, :] * wy[None, :, :]
-            # A sum per tile: hundreds of terms added to one would lose the last digits.
+            # Each tile is summed first; adding hundreds of terms one by one loses the last digits.
             entropy -= tl.sum(tl.sum(joint * _log2(joint), 1), 0)
 
     entropy = _of_shares(entropy, PATCH * ROWS)
@@ -189,34 +190,34 @@ def _score_kernel(  # type: ignore[no-untyped-def]
         score = tl.minimum(2 * score / (hx + hy), 1.0)
     of_item = planes * rows * columns
     slot = pixel // of_item * slots + offset % slots
-    place = slot.to(tl.int64) * pixels_of_slot + pixel % of_item
-    tl.atomic_max(result + place, score, varied & (lane < pixels), sem="relaxed")
+    index = slot.to(tl.int64) * pixels_of_slot + pixel % of_item
+    tl.atomic_max(result + index, score, varied & (lane < pixels), sem="relaxed")
 
 
 class TritonEngine:
-    """The corrected operator on a GPU, prepared for one source.
+    """The operator on a GPU for one source, in single precision and without gradient.
 
-    Keeps of every pixel of the source the scaled value, the mass of its kernel and the entropy of
-    its patch. Without gradient, in single precision; it uses no matrix unit, hence no TF32.
+    For every pixel of the source, the engine keeps the scaled value, the mass of its kernel and
+    the entropy of its patch. It does not use matrix units, hence no TF32.
 
-    Operations, for V voxels, O offsets, patches of K voxels, and T tiles of 8 × 8 bins that are
-    reached, at most ⌈bins/8⌉²: V·O·T·K·64 multiply-adds, V·O·T·K·16 weights (two additions and a
-    power of 2 each) and V·O·T·64 logarithms. For 128³, K = O = 27 and noise in 27 bins, T = 16:
-    1.6e12 multiply-adds, 3.9e11 weights, 5.8e10 logarithms. Compiled for an H100, a tile is 4360
-    instructions of a warp, 1.2e11 in all, with 127 registers a thread and none spilled. At its 132
-    processors × 4 instructions × 1.7 GHz these take 0.14 s, and the powers, 16 a cycle beside
-    them, 0.11 s. So 0.15 to 0.3 s is the estimate. Nothing has been measured on a GPU yet: tests
-    run the kernels in Triton's interpreter.
+    For V voxels, O offsets, patches of K voxels, and T tiles of 8 × 8 bins with weight (at most
+    ⌈bins/8⌉²), the operations are V·O·T·K·64 multiply-adds, V·O·T·K·16 weights (two additions and
+    a power of 2 each) and V·O·T·64 logarithms. For 128³, K = O = 27 and noise in 27 bins, T is 16.
+    This gives 1.6e12 multiply-adds, 3.9e11 weights and 5.8e10 logarithms. Compiled for an H100, a
+    tile takes 4360 instructions of a warp, 1.2e11 in total, with 127 registers per thread and no
+    spilling. With 132 processors × 4 instructions × 1.7 GHz these take 0.14 s. The powers, 16 per
+    cycle in parallel, take 0.11 s. The estimated time is therefore 0.15 to 0.3 s. Nothing has been
+    measured on a GPU yet; tests run the kernels in Triton's interpreter.
 
     Parameters
     ----------
     source : Tensor, shape (B, H, W) or (B, D, H, W)
-        On a CUDA device, floating point, no NaN; clamped to [0, 1].
+        Floating point on a CUDA device without NaN; values are clamped to [0, 1].
     settings : LMISettings
-        Corrected variant, kernel not narrow.
+        The kernel is not narrow.
     memory : int
-        Bytes that a call may take beside inputs, output and what is kept. At least one row of an
-        image, or plane of a volume, is scored at a time, and takes its neighbourhood with it.
+        Bytes that a call may use in addition to inputs, output and the prepared source. At least
+        one row of an image, or one plane of a volume, is scored at a time with its neighbourhood.
     """
 
     def __init__(self, source: Tensor, settings: LMISettings, memory: int) -> None:
@@ -225,16 +226,16 @@ class TritonEngine:
         self.deep = source.ndim == 4
         self.halo = settings.patch_size // 2 + settings.search_size // 2
         self.rows = settings.patch_size ** (source.ndim - 2)
-        # Distances such that the kernel is 2^(−distance²).
+        # Distances are scaled so that the kernel is 2^(−distance²).
         one_deviation = math.sqrt(0.5 * math.log2(math.e))
         self.step = one_deviation / (settings.bandwidth * (settings.bins - 1))
         self.reach = REACH * one_deviation
         self.shape = tuple(source.shape)
-        whole = slice(0, self.shape[0]), 0, self.shape[1]
-        self.source = self._prepared(self._part(source, *whole, settings.patch_size // 2))
+        everything = slice(0, self.shape[0]), 0, self.shape[1]
+        self.source = self._prepared(self._part(source, *everything, settings.patch_size // 2))
 
     def __call__(self, other: Tensor, every_offset: bool) -> Tensor:
-        """Scores (B, 1, *spatial): the best; or (B, offsets, *spatial): those of all offsets."""
+        """Scores of the best offset, (B, 1, *spatial), or of all, (B, offsets, *spatial)."""
         settings = self.settings
         offsets = settings.offsets(other.ndim - 1)
         slots = offsets if every_offset else 1
@@ -260,10 +261,10 @@ class TritonEngine:
         return result
 
     def _parts(self) -> Iterator[tuple[slice, int, int]]:
-        """Images, and rows or planes of them from a first to a last, that fit the memory."""
+        """Parts that fit the memory: images, and their first and last row or plane."""
         batch, length, *others = self.shape
         slab = 4 * NUMBERS * math.prod(size + 2 * self.halo for size in others)
-        # Within a part pixels are numbered in 32 bits.
+        # Pixels of a part are numbered in 32 bits.
         slabs = min(self.memory, 2**31 - 1) // slab
         images = max(slabs // (length + 2 * self.halo), 1)
         longest = max(slabs - 2 * self.halo, 1)
@@ -272,7 +273,7 @@ class TritonEngine:
                 yield slice(item, item + images), first, min(first + longest, length)
 
     def _part(self, images: Tensor, items: slice, first: int, last: int, halo: int) -> Tensor:
-        """Some rows or planes of some images, ``halo`` more on every side, edges replicated."""
+        """A part of the images with ``halo`` more pixels on every side; the edges are repeated."""
         index = torch.arange(first - halo, last + halo, device=images.device)
         part = images[items].detach().index_select(1, index.clamp(0, images.shape[1] - 1))
         widths = [halo] * 2 * (images.ndim - 2)
@@ -284,7 +285,7 @@ class TritonEngine:
         return images.numel(), planes, images.shape[-2], images.shape[-1]
 
     def _prepared(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scaled values, logarithms of one over the kernels' mass, and entropies of all patches."""
+        """Scaled values, −log2 of the kernels' mass, and the entropies of all patches."""
         bins, patch = self.settings.bins, self.settings.patch_size
         values = images * ((bins - 1) * self.step)
         mass = torch.zeros_like(values)

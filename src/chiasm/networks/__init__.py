@@ -1,4 +1,4 @@
-"""Networks: MONAI's, by name and arguments from a config."""
+"""Networks of MONAI, built from a name and arguments in a model's configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chiasm.registry import NETWORKS
 
 
 class NetworkSettings(BaseModel):
-    """A network's registered name and the arguments of its constructor."""
+    """The registered name of a network and the arguments of its constructor."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,16 +19,21 @@ class NetworkSettings(BaseModel):
     arguments: dict[str, Any] = {}
 
     def build(self, spatial_dims: int, in_channels: int, out_channels: int) -> Any:
-        """The torch module with fresh weights; arguments it does not take raise `UsageError`.
+        """Build the torch module with initial weights.
 
         ``forward(x, t)`` takes x of shape (B, in_channels, \\*spatial) and t of shape (B,) or
-        None, and returns (B, out_channels, \\*spatial); every spatial size must be a multiple of
+        None, and returns (B, out_channels, \\*spatial). Every spatial size must be a multiple of
         ``network.divisible_by``.
+
+        Raises
+        ------
+        UsageError
+            The name is not known, or the network does not accept an argument.
         """
         build = NETWORKS.load(self.name, "network.name")
         try:
             return build(spatial_dims, in_channels, out_channels, **self.arguments)
         except (TypeError, ValueError) as error:
             problem = str(error).splitlines()[0]
-            legal = "what the MONAI network of this name takes"
+            legal = "arguments that the MONAI network of this name accepts"
             raise UsageError(explain("network", self.name, problem, legal)) from None

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: activations recomputed in the backward pass; less memory, more time."""
+"""Gradient checkpointing: activations are recomputed in the backward pass to save memory."""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from chiasm.networks.ms_spade import SPADEBlock
-
-# Each holds most of what its network's backward pass needs, and little of it goes in and out.
-BLOCKS = (TwoConv, DiffusionUNetResnetBlock, VQVAEResidualUnit, SPADEBlock)
+# These blocks of MONAI hold most of the activations of their networks, and their inputs and outputs
+# are small. A block of a method's own says `checkpointed = True`.
+BLOCKS = (TwoConv, DiffusionUNetResnetBlock, VQVAEResidualUnit)
 
 
 def checkpoint_blocks(module: nn.Module) -> int:
-    """Keep of every block of the networks what goes in alone; returns how many there are.
+    """Keep only the input of every block for the backward pass; returns the number of blocks.
 
-    Results, gradients and the state that is saved stay what they were.
+    Results, gradients and the saved state do not change.
     """
     inner = [
         (parent, name, child)
         for parent in module.modules()
         for name, child in parent.named_children()
-        if isinstance(child, BLOCKS)
+        if isinstance(child, BLOCKS) or getattr(child, "checkpointed", False) is True
     ]
     for parent, name, child in inner:
-        # A partial, and no closure: a copy of the network then means its own block.
+        # A partial, not a closure: a copy of the network then refers to its own block.
         setattr(parent, name, checkpoint_wrapper(child, context_fn=partial(_contexts, child)))
     return len(inner)
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """What the block is run in, and run again in."""
+    """The contexts of the first run of a block and of its recomputation."""
     return nullcontext(), _same_statistics(block)
 
 
 @contextmanager
 def _same_statistics(block: nn.Module) -> Iterator[None]:
-    """Batch norms have counted this batch once already."""
+    """Keep the statistics of batch norms, which have already counted this batch once."""
     norms = [
         one for one in block.modules() if isinstance(one, _BatchNorm) and one.track_running_stats
     ]
@@ -59,5 +58,5 @@ def _same_statistics(block: nn.Module) -> Iterator[None]:
 
 
 def _counter(norm: _BatchNorm) -> Tensor:
-    assert norm.num_batches_tracked is not None  # it tracks its statistics
+    assert norm.num_batches_tracked is not None  # set because it tracks its statistics
     return norm.num_batches_tracked

@@ -1,8 +1,9 @@
-"""Convolution layers of few voxels in float32, whose gradients bf16 gets wrong on some CPUs.
+"""Convolutions of very small inputs in float32, because bfloat16 is wrong there on some CPUs.
 
-Seen on an AMD EPYC (AVX512-BF16, torch 2.13): part of the weights' gradient comes from memory that
-nothing wrote, NaN now and then and numbers of no meaning else. Of kernels up to 4 on 1 to 8 voxels
-along each axis, inputs of 3 voxels and fewer were affected, larger ones were not.
+This was seen on an AMD EPYC (AVX512-BF16, torch 2.13): part of the gradient of the weights is read
+from memory that was never written, so it holds arbitrary numbers and sometimes NaN. With kernels
+up to 4 and inputs of 1 to 8 voxels along each axis, inputs of up to 3 voxels were affected and
+larger ones were not.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Voxels along the input's shortest axis.
+# Largest number of voxels along the shortest axis of an affected input.
 _FEW = 3
 
 
 def small_convolutions_in_float32(module: nn.Module) -> None:
-    """Make all convolution layers of a module so; its weights stay what they are, and where."""
+    """Make all convolutions of a module use float32 for small inputs; weights stay in place."""
     for part in module.modules():
         if type(part) in _EXACT:
             part.__class__ = _EXACT[type(part)]
 
 
 class _Exact:
-    """Over a convolution: without autocast on the CPU, if its input is small."""
+    """A convolution that runs without autocast on the CPU if its input is small."""
 
     def forward(self, x: Tensor, *more: Any) -> Tensor:
         if x.device.type != "cpu" or min(x.shape[2:]) > _FEW:

@@ -1,4 +1,4 @@
-"""Two U-Nets of MONAI under one signature: ``forward(x, t)`` and ``divisible_by``."""
+"""Two U-Nets of MONAI with the same interface: ``forward(x, t)`` and ``divisible_by``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from monai.networks.nets import BasicUNet, DiffusionModelUNet
 from torch import Tensor, nn
 
-# Channels last in memory: a training step on the CPU takes a quarter less time.
+# With channels last in memory, a training step on the CPU takes a quarter less time.
 MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class _OneStep(nn.Module):
-    """BasicUNet: five levels, convolutions alone; ignores t."""
+    """BasicUNet: five levels of convolutions only; it ignores t."""
 
     divisible_by = 16
 
@@ -26,7 +26,7 @@ class _OneStep(nn.Module):
 
 
 class _Timed(nn.Module):
-    """DiffusionModelUNet: residual blocks conditioned on t, and on a label where it takes one."""
+    """DiffusionModelUNet: residual blocks conditioned on t, and on a label if it accepts one."""
 
     def __init__(self, network: DiffusionModelUNet, levels: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Timed(nn.Module):
 def unet(spatial_dims: int, in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:
     """`monai.networks.nets.BasicUNet`, for one-step translation and segmentation."""
     network = BasicUNet(spatial_dims, in_channels, out_channels, **arguments)
-    # torch documents this argument, but its types leave it out.
+    # torch documents this argument, but its type hints do not include it.
     network = network.to(memory_format=MEMORY_FORMATS[spatial_dims])  # type: ignore[call-overload]
     return _OneStep(network)
 

@@ -1,9 +1,10 @@
-"""The digital brain: people who never lived, scanned in any modality, with their true tissues.
+"""The digital brain: simulated subjects, scanned in several modalities, with true tissue labels.
 
-`Settings` say what is wanted, `subject` makes one person, `write_dataset` a BIDS folder of them.
+`Settings` describe the scans, `subject` simulates one subject, and `write_dataset` writes a BIDS
+folder of subjects.
 """
 
 from chiasm.phantom.dataset import write_dataset
-from chiasm.phantom.person import Settings, Subject, subject
+from chiasm.phantom.simulation import Settings, Subject, subject
 
 __all__ = ["Settings", "Subject", "subject", "write_dataset"]

@@ -1,10 +1,10 @@
-"""Anatomy of the digital brain: how much of which tissue fills each voxel.
+"""Anatomy of the digital brain: the fraction of each tissue in every voxel.
 
-Each person gets the average brain's geography, bent by a smooth diffeomorphism, and a cortex of
-their own: sulci are the zero surfaces of a band-limited random field that is stretched towards the
-centre of each hemisphere, grey matter is what lies within the cortical thickness of CSF, and where
-the template is sure of itself it wins. Everything random is drawn on lattices fixed in the
-template's millimetres, so that one seed is one person whatever the spacing.
+The anatomy of a subject is an average brain that is deformed by a smooth diffeomorphism, with a
+random cortex. Sulci are the zero surfaces of a band-limited random field that is stretched towards
+the centre of each hemisphere. Grey matter lies within the cortical thickness of CSF. Where the
+template is certain, it overrides the random cortex. All random fields are drawn on lattices that
+are fixed in template space, so that a seed gives the same subject at any spacing.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ BRAIN = ("csf", "grey", "white", "lesion")
 HEAD = ("skull", "marrow", "muscle", "fat")
 TISSUES = BRAIN + HEAD
 
-# Steps of the lattices that folds and warps are drawn on, in mm.
+# Steps of the lattices on which folds and warps are drawn, in mm.
 _FOLD_STEP = 2
 _WARP_STEP = 4
-# The point of each hemisphere that its sulci converge to, in MNI mm; x is mirrored.
+# The point to which the sulci of a hemisphere converge, in MNI mm; x is mirrored.
 _HEMISPHERE = (28.0, -15.0, 8.0)
-# Layers around the brain from the inside out, with their thickness in mm.
+# Layers around the brain from the inside out, with their smallest and largest thickness in mm.
 _LAYERS = (
     ("csf", 0.5, 3.0), ("skull", 1.5, 2.5), ("marrow", 1.0, 3.0), ("skull", 1.0, 2.0),
     ("muscle", 0.5, 3.0), ("fat", 2.0, 6.0), ("muscle", 1.0, 2.0),
 )  # fmt: skip
-# How far from the hull of the template's brain there can be brain, and head, in mm.
+# How far brain and head can extend from the hull of the template's brain, in mm.
 _BRAIN_MARGIN, _HEAD_MARGIN = 4, 30
 
 
 @dataclass(frozen=True)
 class Build:
-    """What is drawn of one person; lengths are those before the size is applied.
+    """The random parameters of one subject. Lengths apply before the size is scaled.
 
     Attributes
     ----------
     size : tuple of three floats
-        Along left–right, back–front, bottom–top, relative to the template; 0.92 to 1.08.
+        Along left–right, back–front and bottom–top, relative to the template; 0.92 to 1.08.
     rotation_deg : tuple of three floats
         About x, y, z; −5 to 5.
     shift_mm : tuple of three floats
         −4 to 4.
     ventricle_growth_mm : float
-        How far the ventricles' walls are pushed out; −1.5 to 4.
+        How far the walls of the ventricles are pushed outwards; −1.5 to 4.
     cortical_thickness_mm, sulcal_width_mm, sulcal_depth_mm : float
-        On average over the cortex.
+        Averages over the cortex.
     mask_shift_mm : float
-        How far the brain mask lies outside the template's; −1 to 1.
+        How far the brain mask lies outside that of the template; −1 to 1.
     """
 
     size: tuple[float, ...]
@@ -70,7 +70,7 @@ class Build:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Build:
-        """One person at random."""
+        """Draw the parameters of one subject."""
         size = rng.uniform(0.94, 1.05) * rng.uniform(0.98, 1.02, 3)
         return cls(
             size=tuple(size.tolist()),
@@ -87,20 +87,22 @@ class Build:
 def displacement(rng: np.random.Generator, ventricle_growth: float) -> np.ndarray:
     """A random diffeomorphism: the exponential of a smooth stationary velocity field.
 
+    The exponential is computed by scaling and squaring (Arsigny et al., MICCAI 2006).
+
     Parameters
     ----------
     rng : Generator
     ventricle_growth : float
-        Added along the normal of the ventricles' walls, in mm.
+        Velocity along the normal of the walls of the ventricles, in mm.
 
     Returns
     -------
     float32 array, shape (3, I, J, K)
-        On the template's 4 mm lattice: where each point takes its tissue from, in mm relative to
-        itself (scaling and squaring; Arsigny et al., MICCAI 2006).
+        On the template's 4 mm lattice, the displacement in mm from each point to the point from
+        which its tissue is taken.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MONAI tells which of its two samplers it uses
+        warnings.simplefilter("ignore")  # MONAI reports which of its two samplers it uses
         from monai.networks.blocks import DVF2DDF
 
         integrate = DVF2DDF(num_steps=7, mode="bilinear", padding_mode="border")
@@ -130,8 +132,8 @@ def _steepness(field: np.ndarray, step: float) -> np.ndarray:
 def _folds(rng: np.random.Generator) -> np.ndarray:
     """Random maps of the cortex on the 2 mm lattice: (4, I, J, K).
 
-    Signed distance to the nearest sulcal sheet (mm, at most 8), two fields of the scale of a gyrus
-    and one of the scale of a voxel (zero mean, unit variance).
+    The first map is the signed distance to the nearest sulcus (mm, at most 8). Two fields vary on
+    the scale of a gyrus and one on the scale of a voxel (zero mean, unit variance).
     """
     frame = template().frame
     shape, points = frame.shape(_FOLD_STEP), frame.points(_FOLD_STEP)
@@ -140,11 +142,11 @@ def _folds(rng: np.random.Generator) -> np.ndarray:
     centre = np.stack([x * np.tanh(points[0] / 6), *(np.full_like(points[0], c) for c in (y, z))])
     offset = points - centre
     radius = np.sqrt((offset**2).sum(0)) + 1e-3
-    # Depth counts about a third of breadth, so that the pattern runs down as sheets.
+    # Radial distances are compressed to about a third, so that the pattern forms deep sheets.
     from_origin = centre + offset * (45 + 0.35 * (radius - 45)) / radius
     from_origin -= frame.origin.reshape(3, 1, 1, 1)
     sheets = sample(pattern[None], normalised(from_origin, frame.extent))[0]
-    # Near the centre they would crowd: lifted above zero, they end.
+    # Near the centre the sheets would be too dense. Raising the field above zero ends them.
     sheets += 3 * np.clip((34 - radius) / 12, 0, 1)
     sheets = ndimage.gaussian_filter(sheets, 0.8)
     distance = sheets / np.maximum(_steepness(sheets, _FOLD_STEP), 0.12)
@@ -155,9 +157,9 @@ def _folds(rng: np.random.Generator) -> np.ndarray:
 
 
 def _lesions(rng: np.random.Generator) -> tuple[int, np.ndarray]:
-    """4 to 30 ellipsoids of 1 to 8 mm radius in white matter, most of them by the ventricles.
+    """4 to 30 ellipsoids of 1 to 8 mm radius in white matter, most of them near the ventricles.
 
-    Returns how many, and their distance map on the 1 mm lattice: positive inside, mm.
+    Returns their number, and their signed distance map on the 1 mm lattice in mm, positive inside.
     """
     known = template()
     count = int(rng.integers(4, 31))
@@ -167,18 +169,19 @@ def _lesions(rng: np.random.Generator) -> tuple[int, np.ndarray]:
     distance = np.full(known.frame.shape(1), -9.0, dtype=np.float32)
     for centre, radius, factors in zip(centres, radii, stretches, strict=True):
         low = np.maximum(centre - 16, 0)
-        part = tuple(slice(a, b) for a, b in zip(low, centre + 17, strict=True))
-        axes = np.ix_(*(np.arange(n)[s] for n, s in zip(distance.shape, part, strict=True)))
+        around = tuple(slice(a, b) for a, b in zip(low, centre + 17, strict=True))
+        axes = np.ix_(*(np.arange(n)[s] for n, s in zip(distance.shape, around, strict=True)))
         offsets = zip(axes, centre, factors, strict=True)
         reach = np.sqrt(sum(((axis - middle) / factor) ** 2 for axis, middle, factor in offsets))
-        distance[part] = np.maximum(distance[part], radius - reach)
+        distance[around] = np.maximum(distance[around], radius - reach)
     return count, distance
 
 
 def _origins(build: Build, warp: np.ndarray) -> torch.Tensor:
-    """Where the points of the 4 mm lattice of the output's space take their tissue from.
+    """For each point of the output's 4 mm lattice, the template point that gives its tissue.
 
-    Size, rotation and shift, then the warp; (I, J, K, 3), as `sample` wants it.
+    Size, rotation and shift are inverted first, then the warp is added. The result has shape
+    (I, J, K, 3), as input for `sample`.
     """
     frame = template().frame
     middle = (frame.origin + frame.extent / 2).reshape(3, 1, 1, 1)
@@ -192,15 +195,16 @@ def _origins(build: Build, warp: np.ndarray) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Points:
-    """The points of a lattice where tissue can be, as a list, and back again.
+    """A list of the lattice points that may contain tissue.
 
     Attributes
     ----------
     chosen : bool array, shape (X, Y, Z)
+        The points of the lattice that are in the list.
     step : float
-        Of the lattice, in mm.
+        Step of the lattice, in mm.
     where : tensor, shape (1, 1, N, 3)
-        Where the N chosen points lie in the template, as `sample` wants it.
+        Positions of the N points in the template, as input for `sample`.
     """
 
     chosen: np.ndarray
@@ -208,43 +212,43 @@ class _Points:
     where: torch.Tensor
 
     def sample(self, maps: np.ndarray) -> np.ndarray:
-        """Maps of the template at the points: (C, N)."""
+        """Values of the template's maps at the points: (C, N)."""
         return sample(maps, self.where)[:, 0, 0]
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """Values of the points on the lattice, 0 elsewhere: (…, N) → (…, X, Y, Z)."""
+        """Values of the points, put on the lattice, 0 elsewhere: (…, N) → (…, X, Y, Z)."""
         lattice = np.zeros((*values.shape[:-1], *self.chosen.shape), dtype=np.float32)
         lattice[..., self.chosen] = values
         return lattice
 
     def inside(self, score: np.ndarray, width: float) -> np.ndarray:
-        """The part of each voxel on the positive side of a score's zero surface.
+        """The fraction of each voxel on the positive side of the zero surface of a score.
 
-        The score divided by its slope is the distance from that surface in mm, and the part grows
-        linearly over ``width`` mm: the exact part of a voxel of that width cut by a plane.
+        The score divided by its slope is the distance from the surface in mm. The fraction grows
+        linearly over ``width`` mm, as for a voxel of this width that is cut by a plane.
         """
         slope = _steepness(self.spread(score), self.step)[self.chosen]
         return np.clip(0.5 + score / np.maximum(slope, 0.25) / width, 0, 1)
 
 
 def _tissues(points: _Points, maps: np.ndarray, folds: np.ndarray, build: Build) -> np.ndarray:
-    """Fractions of CSF, grey and white matter that sum to 1, the hull not yet applied: (3, N)."""
+    """Fractions of CSF, grey and white matter before the hull is applied; sum 1; (3, N)."""
     log_white, log_csf, depth, _, deep, cortex = maps
     sheet, wide, other, _ = folds
     thickness = build.cortical_thickness_mm + 0.3 * wide
     half_width = build.sulcal_width_mm / 2 + 0.3 * other
     reach = build.sulcal_depth_mm + 4 * wide
-    # Distance from CSF: the outer surface, or a sulcal sheet as deep as sulci go.
+    # Distance from CSF: from the outer surface or from a sulcus, down to the sulcal depth.
     distance = np.minimum(depth - 0.3, np.maximum(np.abs(sheet) - half_width, depth - reach))
     distance = np.clip(distance, -3, 6)
     white_score = 0.8 * log_white + 0.7 + 1.5 * (distance - thickness) * cortex
     csf_score = 0.4 * np.maximum(log_csf, -3) - 4 * np.clip(distance, -1, 1) * cortex
     csf_score -= np.maximum(log_white - 1, 0) * cortex
     csf = points.inside(csf_score, points.step)
-    # The deepest layers of the cortex are myelinated: its inner border is softer.
+    # The deepest layers of the cortex are myelinated, so its inner border is softer.
     white = (1 - csf) * points.inside(white_score, points.step + 0.8)
 
-    # Deep down, nuclei and tracts blend as in the template; only the ventricles are sharp.
+    # In deep structures, nuclei and tracts blend as in the template; only ventricles are sharp.
     p_white = expit(log_white)
     p_grey = np.clip(1 - p_white - expit(log_csf), 0.01, 1)
     deep_csf = points.inside(log_csf, points.step)
@@ -256,7 +260,7 @@ def _tissues(points: _Points, maps: np.ndarray, folds: np.ndarray, build: Build)
 def _layers(
     rng: np.random.Generator, points: _Points, outside: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Fractions of the layers around the brain, from the distance outside it in mm: (N,) each."""
+    """Fractions of the layers around the brain, given the distance from it in mm: (N,) each."""
     frame = template().frame
     swelling = smooth_noise(rng, frame.shape(_WARP_STEP), 24 / _WARP_STEP)
     relative = np.clip(1 + 0.25 * points.sample(swelling[None])[0], 0.3, 2)
@@ -273,28 +277,28 @@ def _layers(
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One person on the output lattice.
+    """One subject on the output lattice.
 
     Attributes
     ----------
     shape : tuple of int
-        Of the lattice, (X, Y, Z).
+        Shape of the lattice, (X, Y, Z).
     affine : array, shape (4, 4)
         Voxel index → mm, RAS+.
     box : tuple of three slices
-        The part of the lattice that holds tissue.
+        The part of the lattice that contains tissue.
     fractions : float32 array, shape (8, \\*box)
-        Of each of `TISSUES`, 0 to 1. In the brain they sum to 1; outside it to 0, or where there
-        is a head to 1 up to the skin.
+        Fraction of each of `TISSUES`, 0 to 1. They sum to 1 in the brain. Outside it they sum to
+        0, or, with a head, to 1 up to the skin.
     mask : bool array, shape of the box
         The brain.
     labels : int16 array, shape of the box
-        1 + the place in `BRAIN` of the tissue that fills most, where a lesion counts with the
-        white matter it lies in; 0 outside the mask.
+        1 + the index in `BRAIN` of the tissue with the largest fraction; 0 outside the mask. For
+        this comparison, a lesion is counted together with the white matter around it.
     texture : float32 array, shape of the box
         Smooth variation inside tissues; zero mean, variance at most 1.
     volumes : dict
-        Tissue of `BRAIN` → ml.
+        Tissue of `BRAIN` → volume in ml.
     build : Build
     lesion_count : int
     """
@@ -310,16 +314,16 @@ class Anatomy:
     build: Build
     lesion_count: int
 
-    def whole(self, part: np.ndarray) -> np.ndarray:
-        """An array of the box on the whole lattice, 0 elsewhere."""
-        array = np.zeros(self.shape, dtype=part.dtype)
-        array[self.box] = part
+    def on_lattice(self, boxed: np.ndarray) -> np.ndarray:
+        """An array of the box on the complete lattice, 0 elsewhere."""
+        array = np.zeros(self.shape, dtype=boxed.dtype)
+        array[self.box] = boxed
         return array
 
 
 @dataclass(frozen=True)
 class _Output:
-    """The lattice asked for, and how much finer tissues are found; lengths in mm."""
+    """The output lattice, and the finer lattice on which tissues are computed; lengths in mm."""
 
     spacing: float
 
@@ -329,25 +333,25 @@ class _Output:
 
     @property
     def start(self) -> np.ndarray:
-        """Of the first voxel's centre, from the frame's origin: both have the same middle."""
+        """Position of the first voxel's centre, from the origin of the frame with equal centre."""
         return (template().frame.extent - (self.shape - 1) * self.spacing) / 2
 
     @property
     def factor(self) -> int:
-        """From 2 mm on, a voxel holds 2 × 2 × 2 points."""
+        """Points per voxel along each axis: 2 for a spacing of at least 2 mm, else 1."""
         return 2 if self.spacing >= 2 else 1
 
     def coarse(self, box: tuple[slice, ...], factor: int) -> list[np.ndarray]:
-        """Along each axis, the points of a box in steps of the 4 mm lattice."""
+        """The points of a box along each axis, in steps of the 4 mm lattice."""
         inner = (np.arange(factor) - (factor - 1) / 2) / factor
-        lines = (np.add.outer(np.arange(part.start, part.stop), inner).ravel() for part in box)
+        lines = (np.add.outer(np.arange(side.start, side.stop), inner).ravel() for side in box)
         return [
             (start + line * self.spacing) / _WARP_STEP
             for start, line in zip(self.start, lines, strict=True)
         ]
 
     def box(self, hull: np.ndarray, margin: float) -> tuple[slice, ...]:
-        """Where the distance from the hull, on the 4 mm lattice, is below a margin."""
+        """The box in which the distance from the hull, on the 4 mm lattice, is below a margin."""
         near = (np.argwhere(hull < margin) * _WARP_STEP - self.start) / self.spacing
         low = np.maximum(np.floor(near.min(0)) - 1, 0).astype(int)
         high = np.minimum(np.ceil(near.max(0)) + 2, self.shape).astype(int)
@@ -365,16 +369,18 @@ class _Output:
 def build_anatomy(
     seed: int, spacing: float, *, lesions: bool = False, head: bool = False
 ) -> Anatomy:
-    """The anatomy of one person.
+    """The anatomy of one subject.
 
     Parameters
     ----------
     seed : int
-        Of the person; lesions and head have their own streams and change nothing else.
+        Seed of the subject. Lesions and head have separate random streams and change nothing
+        else.
     spacing : float
-        Of the output lattice, in mm; from 2 mm on, tissues are found at half of it and averaged.
+        Spacing of the output lattice, in mm. From 2 mm on, tissues are computed at half of it and
+        averaged.
     lesions, head : bool
-        Whether there are white-matter lesions, and skull, muscle, fat and skin.
+        Whether there are white-matter lesions, and whether there are skull, muscle, fat and skin.
 
     Returns
     -------

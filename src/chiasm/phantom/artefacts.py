@@ -1,4 +1,4 @@
-"""What a scanner adds to an ideal image: bias field, thick slices, noise."""
+"""Artefacts of the scanner: bias field, thick slices and noise."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def bias_field(
     ----------
     rng : Generator
     shape : tuple of int
-        Of the image.
+        Shape of the image.
     strength : float
         The largest deviation from 1, e.g. 0.2.
 
     Returns
     -------
-    float32 array of the shape
-        Within [1 − strength, 1 + strength], one end of which is reached.
+    float32 array of this shape
+        Within [1 − strength, 1 + strength]; at least one end is reached.
     """
     coefficients = rng.standard_normal((_BIAS_DEGREE + 1,) * 3)
     degree = np.indices(coefficients.shape).sum(0)
@@ -39,22 +39,23 @@ def bias_field(
 def thick_slices(
     image: np.ndarray, spacing: float, thickness: float, offset: float = 0.0
 ) -> np.ndarray:
-    """Acquire along the last axis in thicker slices, and interpolate linearly back.
+    """Simulate thick slices along the last axis, and interpolate linearly back to the voxels.
 
     Parameters
     ----------
     image : array, shape (I, J, K)
     spacing, thickness : float
-        Of the image's voxels and of the slices, in mm; slices no thicker than voxels change
-        nothing.
+        Spacing of the voxels and thickness of the slices, in mm. The image does not change if the
+        slices are not thicker than the voxels.
     offset : float
-        Where the first slice begins before the image does, in slices, 0 to 1.
+        Distance by which the first slice begins before the image, in slices, 0 to 1.
 
     Returns
     -------
     float32 array, shape (I, J, K)
-        Each slice is the mean over its thickness, the outermost ones over what the image has of
-        it, and lies where the mean of its voxels' places is; so a linear slope stays.
+        Each slice is the mean over its thickness; the outermost slices are means over the part
+        inside the image. A slice is placed at the mean position of its voxels, so that a linear
+        slope is preserved.
     """
     if thickness <= spacing:
         return image
@@ -63,9 +64,9 @@ def thick_slices(
     upper = np.minimum(bounds[:, None] + thickness, edges[1:])
     overlap = np.clip(upper - np.maximum(bounds[:, None], edges[:-1]), 0, None)
     overlap /= overlap.sum(1, keepdims=True)
-    places = edges[:-1] + spacing / 2
-    centres = overlap @ places
-    back = np.stack([np.interp(places, centres, unit) for unit in np.eye(len(centres))], axis=1)
+    voxels = edges[:-1] + spacing / 2
+    centres = overlap @ voxels
+    back = np.stack([np.interp(voxels, centres, unit) for unit in np.eye(len(centres))], axis=1)
     return (image @ (back @ overlap).T.astype(np.float32)).astype(np.float32)
 
 
@@ -77,8 +78,8 @@ def rician(signal: np.ndarray, sigma: float, rng: np.random.Generator) -> np.nda
     signal : array
         Magnitude without noise, at least 0.
     sigma : float
-        Standard deviation of the noise of each channel; where there is no signal, the result is
-        Rayleigh distributed with mean σ·√(π/2) (Gudbjartsson and Patz, MRM 1995, 34:910).
+        Standard deviation of the noise in each channel. Without signal, the result is Rayleigh
+        distributed with mean σ·√(π/2) (Gudbjartsson and Patz, MRM 1995, 34:910).
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Contrast of the digital brain: tissue properties, MR signal equations, clinical sequences.
 
-Relaxation times, in ms, and proton densities, relative to water:
+The sources of the relaxation times (in ms) and proton densities (relative to water) are:
 
 - Grey and white matter at 1.5 T: T1 1197 and 646 (Wright et al., MAGMA 2008, 21:121); T2 83 and 70
   (the BrainWeb phantom, Kwan et al., IEEE TMI 1999, 18:1085).
@@ -9,13 +9,13 @@ Relaxation times, in ms, and proton densities, relative to water:
 - Proton density of grey and white matter: water contents of 83.7 % and 69.1 % (Oros-Peusquens et
   al., Front. Neurol. 2019, 10:1333).
 - CSF: T1 about 4.3 s at any field (Rooney et al., MRM 2007, 57:308), T2 about 2 s. In multi-slice
-  spin echoes fresh CSF flows in and seems to recover faster, down to BrainWeb's 2569 ms.
-- White-matter lesions differ more than any mean tells. Ours have a little more water and a longer
-  T1 than grey matter, and a T2 between its and that of BrainWeb's lesion (237).
+  spin echoes fresh CSF flows in and its apparent T1 is shorter, down to BrainWeb's 2569 ms.
+- White-matter lesions vary widely. The simulated ones have slightly more water and a longer T1
+  than grey matter, and a T2 between those of grey matter and of BrainWeb's lesion (237).
 - Muscle: T1 1008 and 1412, T2 44 and 50 at 1.5 and 3 T (Stanisz et al., MRM 2005, 54:507).
 - Subcutaneous fat: T1 343 and 382, T2 58 and 68; marrow: T1 549 and 586, T2 49 (de Bazelaire et
   al., Radiology 2004, 230:652).
-- Cortical bone has next to no signal.
+- Cortical bone has almost no signal.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Tissue:
 
 Tissues = Mapping[str, Tissue]
 
-# Field strength in tesla → tissue → properties; sources above.
+# Field strength in tesla → tissue → properties. The docstring of this module names the sources.
 PROPERTIES: Mapping[float, Tissues] = {
     1.5: {
         "csf": Tissue(1.0, 4300, 2000),
@@ -75,7 +75,7 @@ def spin_echo(tissue: Tissue, tr: float, te: float) -> float:
     Returns
     -------
     float
-        0 to 1: relative to water, fully relaxed.
+        0 to 1, relative to fully relaxed water.
     """
     return float(tissue.pd * -np.expm1(-tr / tissue.t1) * np.exp(-te / tissue.t2))
 
@@ -92,7 +92,7 @@ def inversion_recovery(tissue: Tissue, tr: float, te: float, ti: float) -> float
     Returns
     -------
     float
-        0 to 1: relative to water, fully relaxed.
+        0 to 1, relative to fully relaxed water.
     """
     recovered = abs(1 - 2 * np.exp(-ti / tissue.t1) + np.exp(-tr / tissue.t1))
     return float(tissue.pd * recovered * np.exp(-te / tissue.t2))
@@ -105,7 +105,7 @@ def null_time(t1: float, tr: float) -> float:
 
 @dataclass(frozen=True)
 class PulseSequence:
-    """A sequence and its timing in ms; a plain spin echo has no inversion time."""
+    """A pulse sequence and its timing in ms. A spin echo without inversion has no ``ti``."""
 
     name: str
     tr: float
@@ -113,7 +113,7 @@ class PulseSequence:
     ti: float | None = None
 
     def signal(self, tissue: Tissue) -> float:
-        """Of a tissue, 0 to 1."""
+        """The signal of a tissue, 0 to 1."""
         if self.ti is None:
             return spin_echo(tissue, self.tr, self.te)
         return inversion_recovery(tissue, self.tr, self.te, self.ti)
@@ -148,7 +148,7 @@ def _flair(rng: np.random.Generator, csf_t1: float) -> PulseSequence:
     return PulseSequence("inversion recovery spin echo", tr, te, ti)
 
 
-# BIDS suffix → how its sequence is drawn, given the T1 of CSF; clinical ranges.
+# BIDS suffix → function that draws a sequence from clinical ranges, given the T1 of CSF.
 SEQUENCES: Mapping[str, Callable[[np.random.Generator, float], PulseSequence]] = {
     "T1w": _t1w,
     "PDw": _pdw,
@@ -159,7 +159,7 @@ SEQUENCES: Mapping[str, Callable[[np.random.Generator, float], PulseSequence]] =
 
 @dataclass(frozen=True)
 class Biology:
-    """One person's tissues at one field strength.
+    """The tissues of one subject at one field strength.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class Biology:
     tissues : mapping
         Name → properties.
     inflow : float
-        How much CSF seems to recover faster in a spin echo, 0 to 1.
+        How much inflow shortens the apparent T1 of CSF in a spin echo, 0 to 1.
     """
 
     field_strength: float
@@ -177,7 +177,7 @@ class Biology:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, field_strengths: tuple[float, ...]) -> Biology:
-        """Relaxation times within 5 % of the published ones, proton density within 1.5 %."""
+        """Draw relaxation times within 5 % of the published ones, proton density within 1.5 %."""
         field = float(rng.choice(field_strengths))
         tissues = {}
         for name, tissue in PROPERTIES[field].items():
@@ -186,7 +186,7 @@ class Biology:
         return cls(field, tissues, float(rng.uniform()))
 
     def seen_by(self, sequence: PulseSequence) -> Tissues:
-        """The tissues as a sequence meets them: in a spin echo, fresh CSF flows into the slice."""
+        """The tissues as a sequence measures them; in a spin echo, inflow changes CSF's T1."""
         if sequence.ti is not None:
             return self.tissues
         csf = self.tissues["csf"]

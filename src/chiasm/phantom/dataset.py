@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.phantom.person import Settings, subject
+from chiasm.phantom.simulation import Settings, subject
 
 _BIDS_VERSION = "1.10.0"
-# Parameter (or the end of its name) → what it is, and its units where it has any.
+# Parameter (or the end of its name) → its description, and its units if it has any.
 _MEANINGS = {
-    "seed": ("Seed that makes this person again", ""),
+    "seed": ("Seed that gives this subject again", ""),
     "size": ("Size relative to the MNI152 template", ""),
     "rotation_deg": ("Rotation about an axis", "deg"),
     "shift_mm": ("Shift along an axis", "mm"),
-    "ventricle_growth_mm": ("How far the walls of the ventricles are pushed out", "mm"),
+    "ventricle_growth_mm": ("How far the walls of the ventricles are pushed outwards", "mm"),
     "cortical_thickness_mm": ("Thickness of the cortex", "mm"),
     "sulcal_width_mm": ("Width of the sulci", "mm"),
     "sulcal_depth_mm": ("Depth of the sulci", "mm"),
-    "mask_shift_mm": ("How far the brain mask lies outside the template's", "mm"),
+    "mask_shift_mm": ("How far the brain mask lies outside that of the template", "mm"),
     "volume_ml": ("Volume of the tissue", "mL"),
     "lesion_count": ("Number of white-matter lesions placed", ""),
     "field_strength_t": ("Field strength of the scanner", "T"),
-    "csf_inflow": ("How much CSF recovers faster in spin echoes, by inflow, 0 to 1", ""),
+    "csf_inflow": ("How much inflow shortens the T1 of CSF in spin echoes, 0 to 1", ""),
     "pd": ("Proton density of the tissue relative to water", ""),
     "t1_ms": ("Longitudinal relaxation time of the tissue", "ms"),
     "t2_ms": ("Transverse relaxation time of the tissue", "ms"),
@@ -39,7 +39,7 @@ _MEANINGS = {
     "snr_white": ("Signal of white matter over the standard deviation of the noise", ""),
     "noise_sigma": ("Standard deviation of the noise in each channel", "a.u."),
     "bias_strength": ("Largest deviation of the bias field from 1", ""),
-    "slice_thickness_mm": ("Thickness of the slices acquired", "mm"),
+    "slice_thickness_mm": ("Thickness of the acquired slices", "mm"),
     "cnr_csf_grey": ("Contrast-to-noise ratio of CSF and grey matter", ""),
     "cnr_grey_white": ("Contrast-to-noise ratio of grey and white matter", ""),
     "cnr_csf_white": ("Contrast-to-noise ratio of CSF and white matter", ""),
@@ -47,12 +47,12 @@ _MEANINGS = {
 
 
 def subject_seed(seed: int, number: int) -> int:
-    """The seed of subject ``number`` (from 1) of the dataset with a seed."""
+    """The seed of subject ``number`` (from 1) of the dataset with seed ``seed``."""
     return int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1, np.uint64)[0])
 
 
 def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """One name and value per column: ``T1w_echo_time_ms``, ``size_x``."""
+    """The name and value of each column, e.g. ``T1w_echo_time_ms``, ``size_x``."""
     for name, value in parameters.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}_")
@@ -69,7 +69,7 @@ def _cell(value: Any) -> str:
 
 
 def _sidecar(columns: list[str]) -> str:
-    """The JSON beside the table: what each column holds."""
+    """The JSON file that describes the columns of the table."""
     described: dict[str, Any] = {"participant_id": {"Description": "Name of the subject's folder"}}
     for column in columns:
         stem = column[:-2] if column.endswith(("_x", "_y", "_z")) else column
@@ -89,20 +89,21 @@ def write_dataset(
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
-    """Make people and write them as a BIDS dataset.
+    """Simulate subjects and write them as a BIDS dataset.
 
-    ``sub-01/anat/sub-01_T1w.nii.gz`` and so on, one ``_dseg.nii.gz`` with its table of names per
-    subject, ``participants.tsv`` with all that was drawn (`chiasm.phantom.Subject.parameters`),
-    ``participants.json`` with what its columns mean, and ``dataset_description.json``.
+    Each subject has an image for each modality (``sub-01/anat/sub-01_T1w.nii.gz`` and so on), a
+    label map (``_dseg.nii.gz``) and a table of label names. ``participants.tsv`` lists the random
+    parameters (`chiasm.phantom.Subject.parameters`) and ``participants.json`` describes its
+    columns. ``dataset_description.json`` describes the dataset.
 
     Parameters
     ----------
     directory : str or Path
-        Is created where it does not exist.
+        It is created if it does not exist.
     subjects : int
-        How many; at least 1. The first ones of a larger dataset are those of a smaller one.
+        Number of subjects, at least 1. A larger dataset begins with the subjects of a smaller one.
     seed : int
-        Of the dataset; at least 0. The same arguments give the same bytes.
+        Seed of the dataset, at least 0. The same arguments give the same bytes.
     settings : Settings, optional
     overwrite : bool
         Whether existing files may be replaced.
@@ -117,15 +118,16 @@ def write_dataset(
     Raises
     ------
     UsageError
-        If there are no subjects to make, or the seed is negative.
+        The number of subjects is less than 1, or the seed is negative.
     CaseError
-        If an output exists, or other subjects' files do (before anything is computed), or an
-        output cannot be written.
+        An output exists or the folder holds files of other subjects (both are checked before
+        anything is computed), or an output cannot be written.
     """
     from chiasm.files import check_output, write, write_text
 
     if subjects < 1:
-        raise UsageError(explain("--subjects", subjects, "makes nobody", "at least 1"))
+        problem = "is less than 1"
+        raise UsageError(explain("--subjects", subjects, problem, "a whole number of at least 1"))
     if seed < 0:
         raise UsageError(explain("--seed", seed, "is negative", "a whole number of at least 0"))
     settings = settings or Settings()
@@ -143,18 +145,18 @@ def write_dataset(
         check_output(path, overwrite)
     for path in sorted(directory.glob("sub-*/**/*")):
         if path.is_file() and path not in planned:
-            problem = f"holds {path.relative_to(directory)}, which would not fit the new subjects"
+            problem = f"holds {path.relative_to(directory)}, which is not part of the new dataset"
             raise CaseError(explain("-o", directory, problem, "an empty or a new folder"))
 
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(names, start=1):
-        person = subject(subject_seed(seed, number), settings)
+        simulated = subject(subject_seed(seed, number), settings)
         folder = directory / name / "anat"
-        for modality, volume in person.volumes.items():
+        for modality, volume in simulated.volumes.items():
             path = folder / f"{name}_{modality}.nii.gz"
-            write(volume, path, overwrite=overwrite, synthetic=True)
-        write(person.labels, folder / f"{name}_dseg.nii.gz", overwrite=overwrite, synthetic=True)
-        rows.append(dict(_flat(person.parameters)))
+            write(volume, path, overwrite=overwrite, mark="phantom")
+        write(simulated.labels, folder / f"{name}_dseg.nii.gz", overwrite=overwrite, mark="phantom")
+        rows.append(dict(_flat(simulated.parameters)))
         if progress:
             progress(1)
 

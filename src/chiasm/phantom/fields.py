@@ -1,4 +1,4 @@
-"""Random and smooth fields on lattices, and ways to read them between their points."""
+"""Random and smooth fields on lattices, and their interpolation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """A random stream that depends on nothing but the seed and its own name."""
+    """A random generator that depends only on the seed and its own name."""
     key = zlib.crc32(name.encode())
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
 
@@ -25,16 +25,16 @@ def smooth_noise(
     ----------
     rng : Generator
     shape : tuple of int
-        Of the lattice.
+        Shape of the lattice.
     sigma : float
-        Of the smoothing kernel, in lattice steps.
+        Standard deviation of the smoothing kernel, in lattice steps.
     band : bool
-        Take away the field smoothed 1.6 times wider, which leaves one scale (a wavelength of
-        about 2π·sigma).
+        Whether the field smoothed with a 1.6 times wider kernel is subtracted, which leaves a
+        single scale (a wavelength of about 2π·sigma).
 
     Returns
     -------
-    float32 array of the shape
+    float32 array of this shape
     """
     white = rng.standard_normal(shape, dtype=np.float32)
     field = ndimage.gaussian_filter(white, sigma, mode="wrap")
@@ -45,32 +45,32 @@ def smooth_noise(
 
 
 def normalised(offset: np.ndarray, extent: np.ndarray) -> torch.Tensor:
-    """Points as `sample` wants them.
+    """Convert points to the coordinates that `sample` takes.
 
     Parameters
     ----------
     offset : array, shape (3, …)
-        From the first point of a lattice, in mm.
+        Position relative to the first point of a lattice, in mm.
     extent : array, shape (3,)
-        From its first to its last point, in mm.
+        Distance from its first to its last point, in mm.
 
     Returns
     -------
     tensor, shape (…, 3)
-        −1 at the first point, 1 at the last; last axis of the lattice first.
+        −1 at the first point and 1 at the last. The last axis of the lattice comes first.
     """
     unit = 2 * offset / extent.reshape(3, *[1] * (offset.ndim - 1)) - 1
     return torch.from_numpy(np.moveaxis(unit[::-1], 0, -1).astype(np.float32).copy())
 
 
 def sample(maps: np.ndarray | torch.Tensor, where: torch.Tensor) -> np.ndarray:
-    """Linear interpolation; beyond its end, a lattice goes on as it ends.
+    """Interpolate maps linearly; beyond the lattice, the values at its border are repeated.
 
     Parameters
     ----------
     maps : float32, shape (C, I, J, K)
     where : tensor, shape (X, Y, Z, 3)
-        As from `normalised`.
+        Coordinates from `normalised`.
 
     Returns
     -------
@@ -82,24 +82,24 @@ def sample(maps: np.ndarray | torch.Tensor, where: torch.Tensor) -> np.ndarray:
     ].numpy()
 
 
-def stretch(values: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
-    """Linear interpolation on another lattice with the same axes.
+def stretch(values: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
+    """Interpolate linearly to another lattice with the same axes.
 
-    Each point is computed on its own, so that it does not depend on which others are asked for.
+    Each point is computed separately, so that it does not depend on which others are requested.
 
     Parameters
     ----------
     values : float32 array, shape (I, J, K, …)
-    places : three arrays, shapes (X,), (Y,), (Z,)
-        Along each axis, in steps of the lattice of ``values``.
+    positions : three arrays, shapes (X,), (Y,), (Z,)
+        Positions along each axis, in steps of the lattice of ``values``.
 
     Returns
     -------
     float32 array, shape (X, Y, Z, …)
     """
     for axis in (2, 1, 0):
-        left = np.clip(places[axis].astype(int), 0, values.shape[axis] - 2)
-        weight = (places[axis] - left).astype(np.float32)
+        left = np.clip(positions[axis].astype(int), 0, values.shape[axis] - 2)
+        weight = (positions[axis] - left).astype(np.float32)
         weight = weight.reshape(-1, *[1] * (values.ndim - axis - 1))
         low, high = values.take(left, axis), values.take(left + 1, axis)
         values = low + weight * (high - low)

@@ -1,7 +1,7 @@
-"""What the average brain knows: maps made from the ICBM 2009 templates that nilearn packages.
+"""Maps of an average brain, made from the ICBM 2009 templates that nilearn packages.
 
-Fonov et al., NeuroImage 2011, 54:313. Being averages, they know where nuclei, ventricles and large
-sulci lie, and are blurred where people differ.
+The templates are averages (Fonov et al., NeuroImage 2011, 54:313). They show the position of
+nuclei, ventricles and large sulci, and are blurred where subjects differ.
 """
 
 from __future__ import annotations
@@ -15,63 +15,64 @@ from scipy.special import expit, logit
 
 from chiasm.phantom.fields import stretch
 
-# Ellipsoids in MNI mm: centre, radii. In the first two the template is sharp and tissues blend into
-# each other (nuclei, brainstem); in the third, folds are too fine to be drawn at 1 mm.
+# Ellipsoids in MNI mm: centre, radii. In the first two (nuclei, brainstem) the template is sharp
+# and tissues blend into each other. In the third, folds are too fine to be drawn at 1 mm.
 _NUCLEI = ((0, -6, 4), (34, 36, 22))
 _BRAINSTEM = ((0, -28, -35), (17, 16, 28))
 _CEREBELLUM = ((0, -62, -38), (56, 34, 26))
-# Where the lateral ventricles lie, and points inside them.
+# A box around the lateral ventricles, and points inside them.
 _VENTRICLE_BOX = ((-42, 42), (-75, 40), (-6, 40))
 _VENTRICLE_SEEDS = ((10, 5, 20), (-10, 5, 20), (12, -25, 22), (-12, -25, 22))
-# Lesions of the white matter lie in the cerebrum, above this height in mm.
+# White-matter lesions lie in the cerebrum, above this height in mm.
 _LOWEST_LESION = -10
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The box of the template's field of view; lattices of any step span it.
+    """The field of view of the template. Lattices of different steps span it.
 
     Attributes
     ----------
     origin, extent : array, shape (3,)
-        First point and distance from there to the last one, in mm.
+        The first point, and the distance from it to the last point, in mm.
     """
 
     origin: np.ndarray
     extent: np.ndarray
 
     def shape(self, step: float) -> tuple[int, int, int]:
-        """Of the lattice with a step in mm that divides the extent."""
+        """Shape of the lattice with a step in mm that divides the extent."""
         return tuple(int(n) for n in self.extent // step + 1)  # type: ignore[return-value]
 
     def axes(self, step: float) -> tuple[np.ndarray, ...]:
-        """Positions along the axes of that lattice in mm, shaped to broadcast against it."""
+        """Positions along the axes of this lattice in mm, shaped to broadcast against it."""
         lines = (
             o + step * np.arange(n) for o, n in zip(self.origin, self.shape(step), strict=True)
         )
         return np.ix_(*(line.astype(np.float32) for line in lines))
 
     def points(self, step: float) -> np.ndarray:
-        """All points of that lattice in mm: (3, I, J, K)."""
+        """All points of this lattice in mm: (3, I, J, K)."""
         return np.stack(np.broadcast_arrays(*self.axes(step)))
 
 
 @dataclass(frozen=True)
 class Template:
-    """The maps; shapes are those of the frame's 1 mm lattice, (I, J, K).
+    """The maps of the average brain on the 1 mm lattice of the frame, (I, J, K).
 
     Attributes
     ----------
     frame : Frame
     maps : float32 array, shape (6, I, J, K)
         Log-odds of white matter and of CSF; depth below the outer CSF and distance outside the
-        brain's hull (signed, mm); weight of the deep structures and of the folded cortex (0 to 1).
+        hull of the brain (signed, mm); weights of the deep structures and of the folded cortex
+        (0 to 1).
     ventricles : float32 array, shape (I, J, K)
         The lateral ventricles, smoothed by 5 mm.
     lesion_sites : array, shape (N, 3)
         Points in white matter, in mm from the frame's origin.
     lesion_odds : array, shape (N,)
-        How likely a lesion sits there; they sum to 1.
+        Probability of a lesion at each point; they sum to 1.
     """
 
     frame: Frame
@@ -86,14 +87,14 @@ def _log_odds(p: np.ndarray) -> np.ndarray:
 
 
 def _ellipsoid(frame: Frame, ellipsoid: tuple) -> np.ndarray:
-    """1 inside, 0 outside, over about 4 mm at the edge."""
-    parts = (((x - c) / r) ** 2 for x, c, r in zip(frame.axes(1), *ellipsoid, strict=True))
-    outside = (np.sqrt(sum(parts, np.float32(0))) - 1) * min(ellipsoid[1])
+    """1 inside and 0 outside, with a transition of about 4 mm at the edge."""
+    squares = (((x - c) / r) ** 2 for x, c, r in zip(frame.axes(1), *ellipsoid, strict=True))
+    outside = (np.sqrt(sum(squares, np.float32(0))) - 1) * min(ellipsoid[1])
     return expit(-outside / 2)
 
 
 def _signed_distance(inside: np.ndarray) -> np.ndarray:
-    """Distance to the boundary in lattice steps, positive inside, smoothed between them."""
+    """Smoothed distance to the boundary in lattice steps, positive inside."""
     boundary = inside & ~ndimage.binary_erosion(inside, border_value=1)
     distance = ndimage.distance_transform_edt(~boundary).astype(np.float32)
     distance = np.where(inside, distance + 0.5, 0.5 - distance)
@@ -101,7 +102,7 @@ def _signed_distance(inside: np.ndarray) -> np.ndarray:
 
 
 def _ventricles(csf: np.ndarray, frame: Frame) -> np.ndarray:
-    """The lateral ventricles: CSF in their box that hangs together with a seed."""
+    """The lateral ventricles: the CSF in their box that is connected to a seed point."""
     inside = csf > 0.5
     for axis, (low, high) in zip(frame.axes(1), _VENTRICLE_BOX, strict=True):
         inside &= (axis > low) & (axis < high)
@@ -112,7 +113,7 @@ def _ventricles(csf: np.ndarray, frame: Frame) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def template() -> Template:
-    """Read the packaged templates (no network) and derive the maps; once per process."""
+    """Read the packaged templates, without network access, and compute the maps once."""
     from nilearn import datasets
 
     image = datasets.load_mni152_template(resolution=1)
@@ -127,7 +128,7 @@ def template() -> Template:
     ventricles = _ventricles(csf, frame).astype(np.float32)
     ventricles = ndimage.gaussian_filter(ventricles, 5)
     beside = np.minimum(10 * ventricles, 1)
-    # The thin grey rim of the ventricles is CSF and white matter sharing a voxel, not tissue.
+    # The thin grey rim of the ventricles is a partial volume of CSF and white matter, not tissue.
     rim = (grey - ndimage.grey_opening(grey, size=4)) * beside
     white, csf = white + rim * (white > csf), csf + rim * (white <= csf) * inside
 
@@ -135,7 +136,7 @@ def template() -> Template:
     deep = np.maximum(nuclei, beside)
     cortex = (1 - deep) * (1 - 0.75 * _ellipsoid(frame, _CEREBELLUM))
     outer = ~inside | ((csf > 0.4) & (deep < 0.5))
-    # The hull is smooth: every other voxel tells where it is.
+    # The hull is smooth, so every second voxel is enough to find it.
     hull = -2 * _signed_distance(inside[::2, ::2, ::2])
     outside = stretch(hull, [np.arange(n) / 2 for n in inside.shape])
     maps = np.stack(

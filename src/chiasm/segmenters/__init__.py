@@ -1,4 +1,4 @@
-"""Volume in, label map out."""
+"""Segmenters make a label map from a volume."""
 
 from chiasm.segmenters.base import Segmentation, Segmenter
 

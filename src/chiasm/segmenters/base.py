@@ -1,4 +1,4 @@
-"""The contract of a segmenter."""
+"""The interface of a segmenter."""
 
 from __future__ import annotations
 
@@ -8,50 +8,66 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from chiasm.models import Model
-from chiasm.volume import LabelVolume, Volume
+from chiasm.image.volume import Label, LabelVolume, Volume
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A label map, and the record of how it came about (JSON-able)."""
+    """A label map, a record of how it was made (for JSON), and warnings."""
 
     labels: LabelVolume
     record: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class Segmenter(ABC):
-    """Volume of the modality it knows → LabelVolume on the same grid.
+    """Makes a label map of a volume, on the same grid.
 
-    ``needs_source`` says that it looks at a translation beside the scan it was made from.
+    A class that derives from this one and is registered (`chiasm.registry.SEGMENTERS`) is used by
+    its name. It is called with one argument, the `chiasm.machine.device.Resources`. It needs no
+    model folder and finds its weights itself.
+
+    Attributes
+    ----------
+    name : str
+        The name in reports and tables.
+    modality : str or None
+        The modality that it needs (a BIDS suffix); None for any.
+    labels : tuple of Label
+        The structures that it finds, background first.
+    brain_only : bool or None
+        Whether it wants skull-stripped brains; None if that is not known.
+    model_settings : tuple of str
+        Of a segmenter that is trained: the training settings that a finished model keeps
+        (``settings`` in its config).
     """
 
-    needs_source: ClassVar[bool] = False
-
-    def __init__(self, model: Model, *, batch: int = 8, device: str = "auto") -> None:
-        self.model = model
-        self.batch = batch
-        self.device = device
+    name: str
+    modality: str | None
+    labels: tuple[Label, ...]
+    brain_only: bool | None = None
+    model_settings: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def segment(
-        self, volume: Volume, mask: np.ndarray | None = None, source: Volume | None = None
-    ) -> Segmentation:
+    def segment(self, volume: Volume, mask: np.ndarray | None = None) -> Segmentation:
         """Label one volume.
 
         Parameters
         ----------
         volume : Volume
+            A scan of the segmenter's modality.
         mask : bool array, shape of the volume, optional
-            The head; found if not given.
-        source : Volume, optional
-            The scan that ``volume`` was translated from, on the same grid; for segmenters that
-            look at both.
+            The foreground. It is computed if it is not given.
 
         Raises
         ------
-        UsageError
-            The segmenter needs a source and there is none.
         CaseError
-            The volume or the source cannot be prepared, see `chiasm.preparation.prepare`.
+            The volume cannot be prepared.
         """
+
+    def load(self) -> None:  # noqa: B027
+        """Read the weights now, so that an error is reported before any scan is read."""
+
+    def identity(self) -> dict[str, Any]:
+        """What the results depend on, for reports. It holds at least the name."""
+        return {"name": self.name}

@@ -1,32 +1,40 @@
-"""A segmentation network from a model folder."""
+"""A segmenter that runs a network from a model folder."""
 
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from chiasm.device import resolve_device
-from chiasm.models import ModelConfig
+from chiasm.image.context import PLANES
+from chiasm.image.grid import FEWEST_IN_PLANE
+from chiasm.image.mask import checked_foreground
+from chiasm.image.orientation import Turn
+from chiasm.image.preparation import GridSettings, Prepared, prepare
+from chiasm.image.volume import Label, Volume
+from chiasm.machine.device import Resources, resolve_device
+from chiasm.machine.progress import progress
+from chiasm.models import Model, ModelConfig
 from chiasm.networks import NetworkSettings
-from chiasm.preparation import Prepared, prepare
-from chiasm.progress import progress
 from chiasm.segmenters.base import Segmentation, Segmenter
-from chiasm.volume import Label, Volume
+
+# The canonical axis of each direction.
+_ALONG = {"R": "R", "L": "R", "A": "A", "P": "A", "S": "S", "I": "S"}
 
 
 class SegmentationNetwork(nn.Module):
-    """An image → one score for each label.
+    """Makes one score for each label from an image.
 
     Parameters
     ----------
     network : NetworkSettings
     labels : int
-        Number of output channels, background among them.
+        The number of output channels, including the background.
     spatial_dims, images : int
-        Of the context.
+        As in `chiasm.image.context.Context`.
     """
 
     def __init__(
@@ -37,7 +45,7 @@ class SegmentationNetwork(nn.Module):
 
     @property
     def divisible_by(self) -> int:
-        """What every spatial size must be a multiple of."""
+        """Every spatial size must be a multiple of this."""
         return self.network.divisible_by
 
     def forward(self, image: Tensor) -> Tensor:
@@ -46,7 +54,27 @@ class SegmentationNetwork(nn.Module):
 
 
 class NetworkSegmenter(Segmenter):
-    """Runs a `SegmentationNetwork`."""
+    """Runs a `SegmentationNetwork` from a model folder.
+
+    Parameters
+    ----------
+    model : Model
+        The model of a segmenter.
+    resources : Resources
+        Batch size and device.
+    """
+
+    # The training settings that a finished model keeps.
+    model_settings: ClassVar[tuple[str, ...]] = ("fill_holes",)
+
+    def __init__(self, model: Model, resources: Resources | None = None) -> None:
+        self.model = model
+        self.resources = resources or Resources()
+        config = model.config
+        self.name = model.name
+        self.modality = None if config.any_contrast else config.target
+        self.labels = tuple(Label(one.value, one.name, one.colour) for one in config.labels)
+        self.brain_only = config.brain_only
 
     @staticmethod
     def build(config: ModelConfig) -> SegmentationNetwork:
@@ -58,31 +86,75 @@ class NetworkSegmenter(Segmenter):
             images=config.context.images,
         )
 
-    def samples(self, prepared: Prepared, source: Volume | None) -> np.ndarray:
-        """What the network is given: (N, channels, \\*spatial) in [0, 1]."""
-        return prepared.samples()
+    def load(self) -> None:
+        self.model.module  # noqa: B018
 
-    def segment(
-        self, volume: Volume, mask: np.ndarray | None = None, source: Volume | None = None
-    ) -> Segmentation:
-        config = self.model.config
-        device = resolve_device(self.device)
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "model": self.model.fingerprint}
+
+    def segment(self, volume: Volume, mask: np.ndarray | None = None) -> Segmentation:
+        turn = Turn.of(volume)
+        inside = checked_foreground(mask, volume)
+        made = self._segment(turn.image(volume), turn.array(inside))
+        record = {"orientation": volume.orientation, **made.record}
+        return Segmentation(turn.image_back(made.labels, volume), record, made.warnings)
+
+    def _segment(self, volume: Volume, mask: np.ndarray) -> Segmentation:
+        """Segment a volume in canonical order; its foreground is in the same order."""
+        config, batch = self.model.config, self.resources.batch
+        device = resolve_device(self.resources.device)
         module = self.model.module.to(device)
-        prepared = prepare(
-            volume, config.grid, config.context, divisible_by=module.divisible_by, mask=mask
-        )
+        grid, warnings = self._grid(volume)
+        prepared, samples, facts = self._inputs(volume, mask, grid)
         start = perf_counter()
-        samples, places = self.samples(prepared, source), prepared.places()
+        indices = prepared.slice_indices()
         result = np.zeros((len(samples), len(config.labels), *samples.shape[2:]), np.float32)
         result[:, 0] = 1
-        total = -(-len(places) // self.batch)
+        total = -(-len(indices) // batch)
         with torch.inference_mode(), progress("segment", total) as bar:
-            for first in range(0, len(places), self.batch):
-                some = places[first : first + self.batch]
+            for first in range(0, len(indices), batch):
+                some = indices[first : first + batch]
                 logits = module(torch.from_numpy(samples[some]).to(device))
                 result[some] = logits.softmax(1).cpu().numpy()
                 bar(1)
-        labels = tuple(Label(one.value, one.name, one.colour) for one in config.labels)
         seconds = perf_counter() - start
-        record = {**prepared.record(), "seconds": round(seconds, 3), "device": str(device)}
-        return Segmentation(prepared.restore_labels(result, labels), record)
+        record = {**prepared.record(), **facts, "seconds": round(seconds, 3), "device": str(device)}
+        fill = bool(config.settings.get("fill_holes", False))
+        labels = prepared.restore_labels(result, self.labels, fill_holes=fill)
+        return Segmentation(labels, record, warnings)
+
+    def _inputs(
+        self, volume: Volume, mask: np.ndarray, grid: GridSettings
+    ) -> tuple[Prepared, np.ndarray, dict[str, Any]]:
+        """The scan on the lattice, what the network sees of it, and more facts for the record.
+
+        Returns
+        -------
+        prepared : Prepared
+        samples : float array, shape (N, channels, \\*spatial)
+            In [0, 1].
+        facts : dict
+        """
+        divisor = self.model.module.divisible_by
+        prepared = prepare(volume, grid, self.model.config.context, divisible_by=divisor, mask=mask)
+        return prepared, prepared.samples(), {}
+
+    def _grid(self, volume: Volume) -> tuple[GridSettings, tuple[str, ...]]:
+        """The model's grid, or that of another plane if the own one has too few voxels in plane."""
+        config, sizes = self.model.config, dict(zip("RAS", volume.shape, strict=True))
+        own = config.grid
+        if config.context.kind == "3d" or 1 in volume.shape:
+            return own, ()
+        for grid in (own, *(own.across(plane) for plane in PLANES)):
+            stacked = _ALONG[grid.orientation[grid.slice_axis]]
+            if min(size for axis, size in sizes.items() if axis != stacked) >= FEWEST_IN_PLANE:
+                break
+        else:
+            return own, ()  # no plane is large enough, so `prepare` raises an error
+        if grid.slice_axis == own.slice_axis:
+            return own, ()
+        plane = next(plane for plane, ways in PLANES.items() if stacked in ways)
+        return grid, (
+            f"The scan has too few voxels in the plane of the segmenter {self.name}, so it works "
+            f"on {plane} slices.",
+        )

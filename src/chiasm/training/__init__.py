@@ -1,1 +1,1 @@
-"""From a folder of scans of one modality to a model folder."""
+"""Trains a model on a folder of scans and writes a model folder."""

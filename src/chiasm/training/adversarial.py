@@ -1,8 +1,8 @@
-"""Adversarial training: networks that make images against critics that tell them from real ones.
+"""Adversarial training of generators against critics (discriminators).
 
-Both sides are updated at every iteration, from the same images, by one optimiser that holds a
-group of parameters for each side; so iterations, checkpoints, averaging and mixed precision are
-those of any other training.
+Generators and critics are updated at every iteration, from the same images. One optimiser holds a
+parameter group for each of them. Iterations, checkpoints, averaging and mixed precision are
+therefore the same as in every other training.
 """
 
 from __future__ import annotations
@@ -14,18 +14,47 @@ from typing import Any, ClassVar
 
 import torch
 from monai.networks.nets import PatchDiscriminator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from chiasm.errors import UsageError, explain
 from chiasm.networks.unet import MEMORY_FORMATS
-from chiasm.training.data import Batch
+from chiasm.training.batch import Batch
 from chiasm.training.module import TrainingModule
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
 
 
+class AdversarialSettings(BaseModel):
+    """Settings of the critics.
+
+    Parameters
+    ----------
+    critic : dict
+        Arguments of `monai.networks.nets.PatchDiscriminator`. They replace the method's own.
+    critic_rate : float
+        The critics' learning rate, as a multiple of the training's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    critic: dict[str, Any] = {}
+    critic_rate: float = Field(default=1.0, gt=0)
+
+
+class AdversarialTraining(TrainingSettings):
+    """Settings of a training against critics.
+
+    Parameters
+    ----------
+    adversarial : AdversarialSettings
+    """
+
+    adversarial: AdversarialSettings = AdversarialSettings()
+
+
 class AdversarialModule(TrainingModule):
-    """Own learning rate, betas and clipping for each side, both losses in the log."""
+    """Trains generators and critics, each with their own learning rate, betas and clipping."""
 
     objective: AdversarialObjective
 
@@ -36,10 +65,10 @@ class AdversarialModule(TrainingModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         chosen, betas = self.objective.settings, self.objective.betas
-        makers = [*self.module.parameters(), *self.helpers.parameters()]
+        generators = [*self.module.parameters(), *self.helpers.parameters()]
         rate = chosen.learning_rate * chosen.adversarial.critic_rate
         return [
-            {"params": makers, "betas": betas},
+            {"params": generators, "betas": betas},
             {"params": list(self.critics.parameters()), "betas": betas, "lr": rate},
         ]
 
@@ -53,9 +82,9 @@ class AdversarialModule(TrainingModule):
             nn.utils.clip_grad_norm_(group["params"], gradient_clip_val or float("inf"))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        maker, critic = self.objective.losses(batch, self._generator(1, self.global_step))
-        self.log_dict({"maker_loss": maker.detach(), "critic_loss": critic.detach()})
-        return self._logged(maker + critic)
+        generator, critic = self.objective.losses(batch, self._generator(1, self.global_step))
+        self.log_dict({"generator_loss": generator.detach(), "critic_loss": critic.detach()})
+        return self._logged(generator + critic)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         super().optimizer_step(*arguments, **named)
@@ -63,20 +92,22 @@ class AdversarialModule(TrainingModule):
 
 
 class AdversarialObjective(Objective):
-    """A training method in which critics judge what the module makes.
+    """A training method in which critics score the images that the module makes.
 
     Attributes
     ----------
     helpers : nn.ModuleDict
-        What is trained on the module's side or belongs in a checkpoint, and is not kept.
+        Parts that are trained with the module or belong in a checkpoint. The finished model does
+        not keep them.
     critics : nn.ModuleDict
-        What is trained against them, and not kept.
+        Networks that are trained against the module. The finished model does not keep them.
     betas : tuple of float
-        Of AdamW, as published for the method.
+        The betas of AdamW, as published for the method.
     """
 
     kind = "translator"
     runner = AdversarialModule
+    settings: Any
     betas: ClassVar[tuple[float, float]]
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:
@@ -85,14 +116,14 @@ class AdversarialObjective(Objective):
         self.critics = nn.ModuleDict()
 
     def critic(self, **arguments: Any) -> PatchDiscriminator:
-        """A critic of one-channel images: these arguments under the settings'."""
+        """Make a critic of one-channel images; the settings replace these arguments."""
         dims = self.settings.context.spatial_dims
         chosen = arguments | self.settings.adversarial.critic
         try:
             critic = PatchDiscriminator(dims, in_channels=1, **chosen)
         except (TypeError, ValueError, KeyError) as error:
             problem = str(error).splitlines()[0]
-            legal = "what monai.networks.nets.PatchDiscriminator takes"
+            legal = "the arguments of monai.networks.nets.PatchDiscriminator"
             raise UsageError(explain("adversarial.critic", chosen, problem, legal)) from None
         # torch documents this argument, but its types leave it out.
         return critic.to(memory_format=MEMORY_FORMATS[dims])  # type: ignore[call-overload]
@@ -110,44 +141,22 @@ class AdversarialObjective(Objective):
                 raise UsageError(explain(key, deep, problem, legal)) from None
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        maker, critic = self.losses(batch, generator)
-        return maker + critic
+        made, critic = self.losses(batch, generator)
+        return made + critic
 
     @abstractmethod
     def losses(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The makers' loss and the critics', each with a gradient for its own side alone."""
+        """The losses of generators and critics; each has gradients for its own networks alone."""
 
     def stepped(self) -> None:
-        """Called once an iteration's update is done."""
+        """Called after the update of each iteration."""
 
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Within, the module passes gradients on to its input and gathers none itself."""
+    """Inside this context, gradients pass through the module but its weights get none."""
     module.requires_grad_(False)
     try:
         yield
     finally:
         module.requires_grad_(True)
-
-
-def gradient_penalty(critic: nn.Module, image: Tensor) -> Tensor:
-    """R1 (Mescheder et al., ICML 2018): mean over samples of |∂ critic(x) / ∂x|².
-
-    Parameters
-    ----------
-    critic : nn.Module
-        Whose last output, averaged over its patches, is a sample's score.
-    image : Tensor, shape (B, 1, \\*spatial)
-        Real images.
-
-    Returns
-    -------
-    Tensor
-        A scalar; in single precision, whatever the training's.
-    """
-    with torch.autocast(image.device.type, enabled=False):
-        image = image.float().detach().requires_grad_()
-        score = critic(image)[-1].flatten(1).mean(1).sum()
-        (gradient,) = torch.autograd.grad(score, image, create_graph=True)
-    return gradient.square().flatten(1).sum(1).mean()

@@ -1,9 +1,9 @@
-"""The training images: scans split by subject, and batches that depend on the step alone."""
+"""The training images: subjects, their split, and batches that depend only on the step."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,20 +17,25 @@ from torch.utils.data import IterableDataset
 
 from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.intensity import IntensityMap
-from chiasm.modality import split_modality
-from chiasm.preparation import Prepared, prepare, prepare_onto
-from chiasm.progress import progress
-from chiasm.subject import subject_of
+from chiasm.files.find import find_images
+from chiasm.files.subject import subject_of
+from chiasm.image.foreground import looks_unstripped
+from chiasm.image.intensity import IntensityMap
+from chiasm.image.modality import split_modality
+from chiasm.image.orientation import Turn
+from chiasm.image.preparation import Prepared, prepare, prepare_onto
+from chiasm.image.volume import Volume
+from chiasm.machine.progress import progress
+from chiasm.training.batch import Batch
 from chiasm.training.settings import Augmentation, TrainingSettings
 
-# Quantiles of a volume that stand for its voxels.
+# Number of quantiles that represent the intensities of a volume.
 _POPULATION = 1025
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject's scan of a modality; its label map and its scans of sources, if needed."""
+    """A subject's scan of one modality, with its label map and source scans if needed."""
 
     name: str
     image: Path
@@ -40,26 +45,30 @@ class Subject:
 
 
 def find_subjects(folder: Path, modality: str, *, with_labels: bool = False) -> list[Subject]:
-    """The subjects of a BIDS dataset, or of a folder with one image for each.
+    """Find the subjects of a BIDS dataset, or of a folder with one image for each subject.
 
-    Only files whose names end with the modality are taken; the others are never opened.
+    Only files whose names end with the modality are used; the voxels of others are never read.
+    Images and label maps that Chiasm made are left out, and so is everything that
+    `chiasm.files.find.find_scans` leaves out.
 
     Raises
     ------
     CaseError
-        No such image, or (``with_labels``) a label map missing beside one.
+        There is no such image, or (with ``with_labels``) an image has no label map beside it.
     """
     found = []
-    for image in files.find_images(folder, modality=modality):
+    for image in find_images(folder, modality=modality):
         name, _ = subject_of(image, folder)
         labels = None
         if with_labels:
             stem, _ = split_modality(files.stem(image))
-            matches = [image.with_name(f"{stem}_dseg{suffix}") for suffix in files.SUFFIXES]
-            labels = next((match for match in matches if match.is_file()), None)
+            matches = [image.with_name(f"{stem}_dseg{suffix}") for suffix in files.endings()]
+            there = [match for match in matches if match.is_file()]
+            labels = next((one for one in there if not files.made_by_chiasm(one)), None)
             if labels is None:
                 legal = f"a label map {stem}_dseg.nii.gz in the same folder"
-                raise CaseError(explain("-i", image, "has no label map", legal))
+                problem = "has no label map" + " but one that Chiasm made" * bool(there)
+                raise CaseError(explain("-i", image, problem, legal))
         found.append(Subject(name, image, modality, labels))
     return found
 
@@ -67,14 +76,16 @@ def find_subjects(folder: Path, modality: str, *, with_labels: bool = False) -> 
 def split(
     subjects: Sequence[Subject], settings: TrainingSettings
 ) -> tuple[list[Subject], list[Subject]]:
-    """Training and validation subjects; all images of a subject fall on one side.
+    """Split the subjects into training and validation subjects.
+
+    All images of a subject are in one part of the split.
 
     Raises
     ------
     CaseError
-        Fewer than two subjects.
+        There are fewer than two subjects.
     UsageError
-        An explicit split that overlaps, is empty on a side, or names a subject that is not there.
+        An explicit split that is empty on a side, or names a subject that is not there.
     """
     names = sorted({subject.name for subject in subjects})
     if len(names) < 2:
@@ -82,12 +93,9 @@ def split(
         raise CaseError(explain("-i", names[0], problem, "at least 2, to keep one for validation"))
     validation = set(settings.validation_subjects)
     train = set(settings.train_subjects)
-    if overlap := validation & train:
-        legal = "subjects on one side of the split alone"
-        raise UsageError(explain("validation_subjects", sorted(overlap), "also trains", legal))
     if unknown := (validation | train) - set(names):
         legal = f"subjects of the folder: {', '.join(names)}"
-        raise UsageError(explain("split", sorted(unknown), "is not there", legal))
+        raise UsageError(explain("split", sorted(unknown), "does not exist", legal))
     if not validation:
         rest = [name for name in names if name not in train]
         count = max(1, round(settings.validation_share * len(names)))
@@ -97,81 +105,31 @@ def split(
         validation = {str(name) for name in drawn}
     train = train or set(names) - validation
     if not validation or not train:
-        raise UsageError(
-            explain(
-                "split", f"{len(train)} + {len(validation)}", "is empty on one side", "≥ 1 each"
-            )
-        )
+        sizes = f"{len(train)} + {len(validation)}"
+        legal = "at least 1 subject for the training and 1 for the validation"
+        raise UsageError(explain("split", sizes, "has a part without subjects", legal))
     return (
         [subject for subject in subjects if subject.name in train],
         [subject for subject in subjects if subject.name in validation],
     )
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Training samples: image (B, images, \\*spatial) in [0, 1], its head, its labels.
-
-    ``population`` (B, Q) holds the intensities of each sample's whole volume, as quantiles.
-    ``source`` (B, images, \\*spatial) and ``source_mask`` are of another modality, for methods that
-    read one: paired, it lies voxel on voxel with the image; unpaired, its size may differ.
-    ``modality`` and ``source_modality`` (B,) say which of several they are, by index; ``every``
-    (B, modalities, \\*spatial) holds the middle image of them all, ``latents``
-    (B, modalities, channels, \\*spatial / factor) the same part of what an encoder made of their
-    whole images, if it did, and ``mirrored`` of what it made of them mirrored, laid back onto the
-    same voxels; both in half precision.
-    """
-
-    image: Tensor
-    mask: Tensor
-    population: Tensor
-    labels: Tensor | None = None
-    source: Tensor | None = None
-    source_mask: Tensor | None = None
-    modality: Tensor | None = None
-    source_modality: Tensor | None = None
-    every: Tensor | None = None
-    latents: Tensor | None = None
-    mirrored: Tensor | None = None
-
-    @property
-    def factor(self) -> int:
-        """How many voxels along an axis are one of the latents'; 1 without latents."""
-        if self.latents is None:
-            return 1
-        return self.image.shape[-1] // self.latents.shape[-1]
-
-    @property
-    def centre(self) -> Tensor:
-        """The slice that is to be made: (B, 1, \\*spatial)."""
-        middle = self.image.shape[1] // 2
-        return self.image[:, middle : middle + 1]
-
-    @property
-    def centre_mask(self) -> Tensor:
-        """Its head: bool, (B, 1, \\*spatial)."""
-        middle = self.mask.shape[1] // 2
-        return self.mask[:, middle : middle + 1]
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        moved: dict[str, Any] = {
-            key: None if one is None else one.to(device) for key, one in vars(self).items()
-        }
-        return Batch(**moved)
-
-
 class Samples:
-    """All samples of some subjects, in memory.
+    """All samples of some subjects, held in memory.
 
     Parameters
     ----------
     subjects : sequence of Subject
     settings : TrainingSettings
     divisible_by : int
-        Of the network.
-    values : tuple of int
-        Label values in the order of the network's channels; any other value is background.
+        Every spatial size of a sample is a multiple of this.
+    channels : mapping
+        Label value → the network's channel. Any other value is background.
+
+    Raises
+    ------
+    CaseError
+        A scan or a label map cannot be read or prepared.
     """
 
     def __init__(
@@ -180,9 +138,10 @@ class Samples:
         settings: TrainingSettings,
         *,
         divisible_by: int,
-        values: tuple[int, ...] = (),
+        channels: Mapping[int, int] | None = None,
     ) -> None:
-        # What each modality's scans have on [0, 1]: their own maps, and how their values lie there.
+        # For each modality, the intensity maps of its scans and the quantiles on [0, 1].
+        self.unstripped: list[bool] = []
         self.maps: dict[str, list[IntensityMap]] = defaultdict(list)
         self.quantiles: dict[str, list[np.ndarray]] = defaultdict(list)
         images, masks, labels, populations = [], [], [], []
@@ -190,25 +149,24 @@ class Samples:
         scans = list(product(subjects, settings.grids))
         with progress("read", len(scans)) as advance:
             for subject, grid in scans:
-                volume = files.read(subject.image, modality=subject.modality)
+                volume = _read(subject)
+                self.unstripped.append(looks_unstripped(volume))
                 prepared = prepare(volume, grid, settings.context, divisible_by=divisible_by)
-                places = prepared.places()
-                populations += [self._population(subject, prepared)] * len(places)
-                images += list(prepared.samples()[places])
-                masks += list(settings.context.samples(prepared.head)[places])
+                indices = prepared.slice_indices()
+                populations += [self._population(subject, prepared)] * len(indices)
+                images += list(prepared.samples()[indices])
+                masks += list(settings.context.samples(prepared.foreground)[indices])
                 if subject.labels is not None:
-                    labels += list(
-                        _label_samples(subject, prepared, values, settings.merge_labels)[places]
-                    )
+                    labels += list(_label_samples(subject, prepared, channels or {})[indices])
                 if subject.sources:
                     beside = [_beside(source, prepared) for source in subject.sources]
-                    each = [one.samples()[places] for one in beside]
-                    heads = [settings.context.samples(one.head)[places] for one in beside]
+                    each = [one.samples()[indices] for one in beside]
+                    inside = [settings.context.samples(one.foreground)[indices] for one in beside]
                     both = zip(subject.sources, beside, strict=True)
                     values_of = np.stack([self._population(*one) for one in both])
                     sources += list(np.stack(each, axis=1))
-                    source_masks += list(np.stack(heads, axis=1))
-                    source_populations += [values_of] * len(places)
+                    source_masks += list(np.stack(inside, axis=1))
+                    source_populations += [values_of] * len(indices)
                 advance(1)
         spatial = tuple(np.max([image.shape[1:] for image in images], axis=0))
         self.divisible_by = divisible_by
@@ -224,8 +182,8 @@ class Samples:
         )
 
     def _population(self, scan: Subject, prepared: Prepared) -> np.ndarray:
-        """The intensities in a scan's head, as quantiles; its modality's scale is kept."""
-        inside = prepared.image[prepared.head]
+        """Quantiles of the intensities in a scan's foreground; its intensity map is kept too."""
+        inside = prepared.image[prepared.foreground]
         population = np.quantile(inside, np.linspace(0, 1, _POPULATION))
         self.maps[scan.modality].append(prepared.intensity)
         self.quantiles[scan.modality].append(population[:: (_POPULATION - 1) // 256])
@@ -235,10 +193,10 @@ class Samples:
         return len(self.images)
 
     def batch(self, size: int, draw: tuple[int, ...], augmentation: Augmentation | None) -> Batch:
-        """Random samples; the same ``draw`` (seed, step) gives the same batch."""
+        """A batch of random samples; the same ``draw`` (seed, step) gives the same batch."""
         rng = np.random.default_rng(draw)
         which = torch.from_numpy(rng.integers(0, len(self), size))
-        # A stream of its own: the other draws are the same with sources and without.
+        # Sources have their own random stream, so that they do not change the other draws.
         drawn = self._drawn(which, np.random.default_rng((*draw, 1)))
         if augmentation is None:
             return drawn
@@ -249,7 +207,7 @@ class Samples:
         return _warped(drawn, rng, augmentation)
 
     def check(self, augmentation: Augmentation) -> None:
-        """Raise `UsageError` where no such box can be cut from these samples."""
+        """Raise `UsageError` if the crop cannot be cut from these samples."""
         crop, spatial = augmentation.crop, list(self.images.shape[2:])
         if crop is None:
             return
@@ -263,7 +221,7 @@ class Samples:
             raise UsageError(explain("augmentation.crop", crop, problem, legal))
 
     def _drawn(self, which: Tensor, rng: np.random.Generator) -> Batch:
-        """These samples, each with one of its sources, if there are any."""
+        """The samples ``which``, each with one of its sources if there are any."""
         image, mask, population = self.images[which], self.masks[which], self.populations[which]
         labels = None if self.labels is None else self.labels[which].long()
         if self.sources is None or self.source_masks is None:
@@ -273,18 +231,18 @@ class Samples:
         return Batch(image, mask, population, labels, source, source_mask)
 
 
-# What of a batch has voxels.
+# The fields of a batch that have the voxels of the images.
 _SPATIAL = ("image", "mask", "labels", "source", "source_mask", "every")
 
 
 def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    """The batch with all that has voxels changed."""
+    """The batch after a change of all fields that have voxels."""
     held = {key: getattr(batch, key) for key in _SPATIAL}
     return replace(batch, **{key: change(x) for key, x in held.items() if x is not None})
 
 
 def _cropped(batch: Batch, rng: np.random.Generator, size: Sequence[int]) -> Batch:
-    """Of each sample a box about a random voxel of its head, inside the image."""
+    """Cut a box around a random voxel of the foreground from each sample, inside the image."""
     step = batch.factor
     boxes = []
     for mask in batch.centre_mask[:, 0]:
@@ -298,8 +256,8 @@ def _cropped(batch: Batch, rng: np.random.Generator, size: Sequence[int]) -> Bat
 
     def cut(x: Tensor, shrink: int = 1) -> Tensor:
         each = zip(x, boxes, strict=True)
-        places = ((one, [slice(a // shrink, b // shrink) for a, b in box]) for one, box in each)
-        return torch.stack([one[(..., *place)] for one, place in places])
+        indices = ((one, [slice(a // shrink, b // shrink) for a, b in box]) for one, box in each)
+        return torch.stack([one[(..., *box)] for one, box in indices])
 
     latents, mirrored = (
         None if one is None else cut(one, step) for one in (batch.latents, batch.mirrored)
@@ -308,7 +266,7 @@ def _cropped(batch: Batch, rng: np.random.Generator, size: Sequence[int]) -> Bat
 
 
 def _flipped(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
-    """A share of the samples mirrored left to right, voxel by voxel."""
+    """Mirror a share of the samples left to right, without interpolation."""
     turned = torch.from_numpy(rng.random(len(batch.image)) < share)
     some = turned.view(-1, *(1,) * (batch.image.ndim - 1))
     flipped = _each(batch, lambda x: torch.where(some, x.flip(2), x))
@@ -319,10 +277,10 @@ def _flipped(batch: Batch, rng: np.random.Generator, share: float) -> Batch:
 
 
 def _warped(batch: Batch, rng: np.random.Generator, augmentation: Augmentation) -> Batch:
-    """The batch under one random geometry for each sample, the same for all that it holds."""
+    """Rotate, scale and mirror each sample at random, all its images in the same way."""
     grid = _random_grid(rng, batch.image.shape, augmentation)
 
-    # Cubic where torch has it: linear interpolation would teach a blur.
+    # The interpolation is cubic where torch offers it, because a linear one blurs the images.
     smooth = "bicubic" if batch.image.ndim == 4 else "bilinear"
 
     def warp(x: Tensor, mode: str) -> Tensor:
@@ -330,7 +288,7 @@ def _warped(batch: Batch, rng: np.random.Generator, augmentation: Augmentation) 
 
     mask = warp(batch.mask, "nearest") > 0.5
     moved: dict[str, Any] = {"image": warp(batch.image, smooth).clamp(0, 1) * mask, "mask": mask}
-    moved |= {"latents": None, "mirrored": None}  # of the images as they were
+    moved |= {"latents": None, "mirrored": None}  # they belong to the images before the change
     if batch.labels is not None:
         moved["labels"] = warp(batch.labels, "nearest").long()
     if batch.source is not None and batch.source_mask is not None:
@@ -341,35 +299,38 @@ def _warped(batch: Batch, rng: np.random.Generator, augmentation: Augmentation) 
     return replace(batch, **moved)
 
 
+def _read(subject: Subject) -> Volume:
+    """Read a subject's scan in canonical order, as in a run of the model."""
+    stored = files.read(subject.image, modality=subject.modality)
+    return Turn.of(stored).image(stored)
+
+
 def _beside(source: Subject, prepared: Prepared) -> Prepared:
-    """Another scan of a subject, on the lattice of the first."""
-    volume = files.read(source.image, modality=source.modality)
+    """Prepare another scan of a subject on the grid of the first."""
+    volume = _read(source)
     try:
         return prepare_onto(volume, prepared)
     except CaseError as error:
         raise CaseError(f"-i {source.image}: {error}") from None
 
 
-def _label_samples(
-    subject: Subject, prepared: Prepared, values: tuple[int, ...], merged: dict[int, int]
-) -> np.ndarray:
-    labels = files.read_labels(subject.labels or "")
+def _label_samples(subject: Subject, prepared: Prepared, known: Mapping[int, int]) -> np.ndarray:
+    stored = files.read_labels(subject.labels or "")
+    labels = Turn.of(stored).image(stored)
     if not labels.same_grid(prepared.volume):
-        problem = f"lies on another grid than {subject.image.name}"
+        problem = f"has another grid than {subject.image.name}"
         raise CaseError(explain("-i", subject.labels, problem, "the image's shape and affine"))
     array = prepared.grid.apply(labels.array, fill=0, labels=True)
     channels = np.zeros(array.shape, dtype=np.uint8)
-    merge = dict(zip(values, values, strict=True)) | merged
-    for value, meant in merge.items():
-        if meant in values:
-            channels[array == value] = values.index(meant)
+    for value, channel in known.items():
+        channels[array == value] = channel
     samples = prepared.context.samples(channels)
     middle = samples.shape[1] // 2
     return samples[:, middle : middle + 1]
 
 
 def _stacked(samples: list[np.ndarray], spatial: tuple[int, ...]) -> Tensor:
-    """One tensor of all samples, each padded at its ends to one spatial size."""
+    """Stack samples into one tensor; each is padded at its ends to the same spatial size."""
     padded = []
     for sample in samples:
         first = sample.ndim - len(spatial)
@@ -379,11 +340,11 @@ def _stacked(samples: list[np.ndarray], spatial: tuple[int, ...]) -> Tensor:
 
 
 def _random_grid(rng: np.random.Generator, shape: torch.Size, settings: Augmentation) -> Tensor:
-    """Sampling grid of a random in-plane rotation, scale and left-right flip for each sample."""
+    """Sampling grid of a random in-plane rotation, scale and left-right flip of each sample."""
     size, dims, spatial = shape[0], len(shape) - 2, shape[2:]
     angle = np.deg2rad(rng.uniform(-1, 1, size) * settings.rotation)
     scale = 1 + rng.uniform(-1, 1, (size, dims)) * settings.scale
-    # Samples are (R, A[, S]); affine_grid counts axes from the last: A, R in 2D and S, A, R in 3D.
+    # Samples are (R, A[, S]). affine_grid counts axes from the last: A, R in 2D and S, A, R in 3D.
     along_a, along_r = dims - 2, dims - 1
     scale[:, along_r] *= np.where(rng.random(size) < settings.flip, -1, 1)
     ratio = spatial[0] / spatial[1]
@@ -398,9 +359,9 @@ def _random_grid(rng: np.random.Generator, shape: torch.Size, settings: Augmenta
 
 
 class Batches(IterableDataset):
-    """The batches of a run from step ``start()`` to the last.
+    """The batches of a run from step ``start()`` to the last step.
 
-    Asked when iteration begins: by then a checkpoint has been restored and its step is known.
+    ``start`` is called when the iteration begins, after a checkpoint has been restored.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One training run, from a folder of scans to a model folder."""
+"""Runs one training and writes the model folder."""
 
 from __future__ import annotations
 
@@ -18,31 +18,29 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
-from pydantic import BaseModel
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader
 
 from chiasm import files, models
-from chiasm.cost import forget_peak, memory_is, peak_mb
-from chiasm.device import resolve_device
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.guides.calibration import CalibrationSettings
-from chiasm.intensity import IntensityMap
+from chiasm.image.intensity import IntensityMap
+from chiasm.image.volume import Label
+from chiasm.machine.cost import forget_peak, memory_is, peak_mb
+from chiasm.machine.device import resolve_device
+from chiasm.machine.progress import Advance, progress
 from chiasm.networks.checkpointing import checkpoint_blocks
 from chiasm.networks.small_convolutions import small_convolutions_in_float32
-from chiasm.progress import Advance, progress
-from chiasm.registry import OBJECTIVES
+from chiasm.registry import METHODS, SEGMENTERS
 from chiasm.training.card import card
-from chiasm.training.data import Batches, Subject
-from chiasm.training.gathering import Gathering
+from chiasm.training.data import Batches
+from chiasm.training.data_module import DataModule, Split
 from chiasm.training.objective import Objective
 from chiasm.training.pretrained import begin_with, continue_from
-from chiasm.training.settings import TrainingSettings
+from chiasm.training.settings import TrainingSettings, objective_of
 from chiasm.training.sources import check_sources
-from chiasm.translators.detail import DetailSettings
 
-# Of a config and its networks: gives them their first weights, and says in words which.
+# Gives the networks of a config their first weights and returns a description of them.
 _Begin: TypeAlias = Callable[[models.ModelConfig, Any], str | None]
 
 _CHECKPOINT = "last.ckpt"
@@ -51,7 +49,7 @@ _VALIDATION_BATCHES = 4
 
 
 class _Progress(Callback):
-    """Shows finished iterations; seconds and memory at the peak of all parts of a resumed run."""
+    """Shows the progress; time and peak memory include the earlier parts of a resumed run."""
 
     def __init__(self, advance: Advance, device: str, start: float) -> None:
         self.advance, self.device = advance, device
@@ -79,9 +77,10 @@ class _Progress(Callback):
 
 
 class _Averaging(WeightAveraging):
-    """Averaged weights, which validation runs on; a break within it puts the others back first.
+    """Averages the weights. The validation uses the averaged weights.
 
-    What does not change (a frozen network) stays as it is to the last bit.
+    An interruption during the validation first restores the weights of the training. Weights that
+    do not change (a frozen network) stay exactly the same.
     """
 
     _swapped = False
@@ -103,9 +102,9 @@ class _Averaging(WeightAveraging):
 
 
 def _average(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
-    """A moving average whose decay rises to the given one: (1 + n) / (10 + n) at the n-th.
+    """A moving average whose decay rises to the given one: (1 + n) / (10 + n) at iteration n.
 
-    Under a constant decay a short training's average would mostly be the weights it began with.
+    With a constant decay, the average of a short training would mostly be its first weights.
     """
 
     def average(averaged: Tensor, current: Tensor, count: Any) -> Tensor:
@@ -129,68 +128,73 @@ def train(
     Parameters
     ----------
     folder : Path
-        Scans of the target modality, one folder or name for each subject, and of the sources if
-        the method learns from them; no other is opened.
+        Scans of the target, one folder or name for each subject, and of the sources if the method
+        learns from them. No other scan is opened.
     output : Path
-        The model's folder; settings, log and the checkpoint lie beside the weights.
+        The model folder. It also holds the settings, the log and the checkpoint.
     settings : TrainingSettings
     resume : bool
-        Go on from the output folder's checkpoint; the result is that of a run never broken off.
+        Continue from the checkpoint in the output folder. The result equals that of a run without
+        an interruption.
     overwrite : bool
-        Start anew where the output holds a model or a checkpoint.
+        Start again if the output folder holds a model or a checkpoint.
     device : str
-        As in `chiasm.device.resolve_device`.
+        As in `chiasm.machine.device.resolve_device`.
 
     Raises
     ------
     CaseError
-        Fewer than two subjects, unreadable images, an output that exists, nothing to resume, a
-        checkpoint of other settings, a loss that is not finite; or broken off by Ctrl-C.
+        There are fewer than two subjects, an image cannot be read, the output exists, there is
+        nothing to resume, the checkpoint has other settings, the loss is not finite, or Ctrl-C was
+        pressed.
     UsageError
-        Illegal settings, sources that the method lacks or does not read.
+        A setting is illegal, or the sources are missing or not used.
     """
-    kind = OBJECTIVES.load(settings.method, "--method")
+    kind = objective_of(settings.method)
     check_sources(kind, settings)
     device_of = resolve_device(device)
-    begin, gathering = _pretrained(settings, kind), Gathering(folder)
+    for name, objective in (kind.stages or {"": kind}).items():
+        _check_network(settings.of_stage(name) if name else settings, objective)
+    begin, data = _pretrained(settings, kind), DataModule(folder)
     if not kind.stages:
         _check_output(output, resume=resume, overwrite=overwrite)
-        return _run(gathering, output, settings, kind, device_of, resume=resume, begin=begin)
-    # The last stage's model is the method's; the others' lie in folders of their own below it.
+        return _run(data, output, settings, kind, device_of, resume=resume, begin=begin)
+    # The model of the last stage is the method's model. Each other stage has a folder below it.
     stages = {name: one for name, one in kind.stages.items() if one.applies(settings)}
-    places = {name: output if one is kind else output / name for name, one in stages.items()}
-    for place in places.values():
-        _check_output(place, resume=resume, overwrite=overwrite)
-    if resume and not any((place / _SETTINGS).exists() for place in places.values()):
-        problem = "holds no stage that was begun"
-        legal = f"the folder of an interrupted run, with {next(iter(places))} in it"
+    folders = {name: output if one is kind else output / name for name, one in stages.items()}
+    for own in folders.values():
+        _check_output(own, resume=resume, overwrite=overwrite)
+    if resume and not any((own / _SETTINGS).exists() for own in folders.values()):
+        problem = "holds no stage that was started"
+        legal = f"the folder of an interrupted run, with {next(iter(folders))} in it"
         raise CaseError(explain("--resume", output, problem, legal))
     config: models.ModelConfig | None = None
     earlier: dict[str, Any] = {}
     every = [settings.of_stage(name) for name in stages]
     for name, objective in stages.items():
-        place, chosen = places[name], settings.of_stage(name)
+        own, chosen = folders[name], settings.of_stage(name)
         if not chosen.iterations:
             continue
-        if resume and (place / models.CONFIG).exists():
-            _check_settings(place, chosen)
+        if resume and (own / models.CONFIG).exists():
+            _check_settings(own, chosen)
         else:
-            # What is begun anew is not done, whatever lies there from before.
-            (place / models.CONFIG).unlink(missing_ok=True)
-            begun = resume and (place / _CHECKPOINT).exists()
+            # A config marks a finished stage, so that of an earlier run is deleted.
+            (own / models.CONFIG).unlink(missing_ok=True)
+            begun = resume and (own / _CHECKPOINT).exists()
             told: dict[str, Any] = {"stage": name, "begin": begin, "earlier": earlier}
-            _run(gathering, place, chosen, objective, device_of, resume=begun, every=every, **told)
-        model = models.load(place, kind=kind.kind, argument="-o")
-        begin, config = partial(continue_from, model), model.config
+            _run(data, own, chosen, objective, device_of, resume=begun, every=every, **told)
+        model = models.load(own, kind=kind.kind, argument="-o")
+        begin = partial(continue_from, model, shared=kind.shared_settings)
+        config = model.config
         earlier[name] = {key: config.training.get(key) for key in ("seconds", "memory_mb")}
-    assert config is not None  # the last stage is trained
+    assert config is not None  # the last stage is always trained
     return config
 
 
 def _pretrained(settings: TrainingSettings, kind: type[Objective]) -> _Begin | None:
-    """What gives the networks another model's weights, if the settings name one.
+    """The function that takes the weights of ``settings.pretrained``; None if there is none.
 
-    Stages may be left out from the first on, if it has their weights.
+    The first stages can be skipped if that model has their weights.
     """
     stages = kind.stages or {"": kind}
     trained = {
@@ -201,12 +205,12 @@ def _pretrained(settings: TrainingSettings, kind: type[Objective]) -> _Begin | N
     idle = [name for name, does in trained.items() if not does]
     if idle and (settings.pretrained is None or idle == list(trained)):
         name = ".".join(filter(None, ("stages" if idle[0] else "", idle[0], "iterations")))
-        problem = "leaves weights untrained that nothing else provides"
-        legal = "at least 1; 0 for a stage before the last whose weights are in pretrained"
+        problem = "leaves weights untrained, and no pretrained model provides them"
+        legal = "at least 1, or 0 for an earlier stage whose weights are in pretrained"
         raise UsageError(explain(name, 0, problem, legal))
     if idle != list(trained)[: len(idle)]:
-        problem = "would keep weights that belong to another stage before it"
-        legal = "at least 1, or 0 for the stages before it too"
+        problem = "keeps weights that do not fit the newly trained stage before it"
+        legal = "at least 1, or 0 for all stages before it too"
         raise UsageError(explain(f"stages.{idle[-1]}.iterations", 0, problem, legal))
     if settings.pretrained is None:
         return None
@@ -214,8 +218,22 @@ def _pretrained(settings: TrainingSettings, kind: type[Objective]) -> _Begin | N
     return partial(begin_with, model, complete=[stages[name].trained for name in idle])
 
 
+def _draft(
+    settings: TrainingSettings, kind: type[Objective], labels: list[Label]
+) -> models.ModelConfig:
+    """The config of a model whose intensities are not measured yet."""
+    unit = IntensityMap(low=0, high=1, units="", background=0)
+    return _config(settings, kind, labels, dict.fromkeys(settings.modalities, unit), {}, {})
+
+
+def _check_network(settings: TrainingSettings, kind: type[Objective]) -> None:
+    """Build the network once for two structures, so that it is refused before any scan is read."""
+    labels = [Label(value, str(value), "#000000") for value in (0, 1)]
+    models.build(_draft(settings, kind, labels))
+
+
 def _run(
-    gathering: Gathering,
+    data: DataModule,
     output: Path,
     settings: TrainingSettings,
     kind: type[Objective],
@@ -227,26 +245,24 @@ def _run(
     earlier: Mapping[str, Any] | None = None,
     every: Sequence[TrainingSettings] = (),
 ) -> models.ModelConfig:
-    """Train as `train` says, for one objective.
+    """Train one objective, see `train`.
 
-    ``earlier`` is what the stages before it cost, ``every`` the settings of all stages, so that
-    one is not refused when others have been trained.
+    ``earlier`` holds the cost of the earlier stages. ``every`` holds the settings of all stages,
+    which are all checked before the first one is trained.
     """
     checkpoint = output / _CHECKPOINT if resume else None
     state = _resumable(checkpoint, settings) if checkpoint else None
     before = 0 if state is None else int(state["global_step"])
-    subjects = gathering.subjects(settings, kind)
+    subjects = data.subjects(settings, kind)
 
     seed_everything(settings.seed, verbose=False)
-    labels = _labels(subjects.train[0], settings)
-    unit = IntensityMap(low=0, high=1, units="", background=0)
-    draft = _config(settings, kind, labels, dict.fromkeys(settings.modalities, unit), {}, {})
+    labels, channels = kind.structures(settings, _structures(subjects))
+    draft = _draft(settings, kind, labels)
     module = models.build(draft)
     taken = None if begin is None else begin(draft, module)
     objective = kind(settings, module)
-    values = tuple(label.value for label in draft.labels)
     multiple = module.divisible_by
-    both = gathering.samples(settings, kind, subjects, divisible_by=multiple, values=values)
+    both = data.samples(settings, kind, subjects, divisible_by=multiple, channels=channels)
     samples, held_out = both.train, both.validation
     for one in every or [settings]:
         samples.check(one.augmentation)
@@ -255,19 +271,19 @@ def _run(
     objective.begin(samples.batch(size, (settings.seed, 0), None))
     training = objective.runner(objective)
     small_convolutions_in_float32(training)
-    if state is not None:  # what is surveyed with is what goes on
+    if state is not None:  # `survey` needs the weights of the checkpoint
         training.load_state_dict(state["state_dict"])
     start = time.monotonic()
     if before < settings.iterations:
         objective.survey(samples, device)
     if settings.checkpointing and not checkpoint_blocks(training):
-        problem = f"would change nothing: {settings.method} has no network that can do it"
+        problem = f"would change nothing, because no network of {settings.method} supports it"
         raise UsageError(explain("checkpointing", True, problem, "false"))
 
     output.mkdir(parents=True, exist_ok=True)
     written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     files.write_text(output / _SETTINGS, written, overwrite=True)
-    if checkpoint is None:  # that of another run must not be resumed as if it were this one's
+    if checkpoint is None:  # a checkpoint of an earlier run must not be resumed later
         (output / _CHECKPOINT).unlink(missing_ok=True)
     title = f"train {settings.method} {stage}".rstrip()
     with progress(title, settings.iterations, before) as advance:
@@ -278,26 +294,26 @@ def _run(
             held_out.batch(settings.batch, (settings.seed, 2**31 + k), None)
             for k in range(_VALIDATION_BATCHES)
         ]
-        judged = DataLoader(held, batch_size=None)
+        validation = DataLoader(held, batch_size=None)
         try:
             if state is None or before < settings.iterations:
                 trainer.fit(
                     training,
                     train_dataloaders=DataLoader(batches, batch_size=None),
-                    val_dataloaders=judged,
+                    val_dataloaders=validation,
                     ckpt_path=checkpoint,
                     weights_only=True,
                 )
-            else:  # all was done but the writing of the model
+            else:  # only the model had not been written
                 shown.load_state_dict(state["callbacks"][shown.state_key])
-        except SystemExit:  # what Lightning makes of Ctrl-C, which it also silences
+        except SystemExit:  # Lightning raises it at Ctrl-C and then ignores Ctrl-C
             signal.signal(signal.SIGINT, signal.default_int_handler)
             problem = "was interrupted; its checkpoint is kept"
-            raise CaseError(explain("-o", output, problem, "--resume to go on")) from None
+            raise CaseError(explain("-o", output, problem, "--resume to continue")) from None
         except FloatingPointError as error:
             legal = "a smaller learning_rate, or precision=32-true"
             raise CaseError(explain("-o", output, str(error), legal)) from None
-    (scores,) = trainer.validate(training, judged, verbose=False)
+    (scores,) = trainer.validate(training, validation, verbose=False)
     facts = {
         "settings": settings.model_dump(mode="json"),
         "subjects": {
@@ -316,42 +332,47 @@ def _run(
     }
     maps = {name: _mean_map(found) for name, found in samples.maps.items()}
     config = _config(objective.settings, kind, labels, maps, samples.quantiles, facts)
-    if config.guides:  # with all their settings, and the networks that they named
-        config = config.model_copy(update={"guides": module.guides.record()})
+    brain_only = settings.brain_only
+    if brain_only is None:
+        brain_only = not any(samples.unstripped)
+    kept = dict(config.settings)
+    if "guides" in kept:  # the record holds all settings of the guides and their networks
+        kept["guides"] = module.guides.record()
+    config = config.model_copy(update={"settings": kept, "brain_only": brain_only})
     models.save(output, config, module, card(config, output.name))
     return config
 
 
 def _check_output(output: Path, *, resume: bool, overwrite: bool) -> None:
     if output.exists() and not output.is_dir():
-        raise CaseError(explain("-o", output, "is a file", "a folder, new or to be overwritten"))
+        raise CaseError(explain("-o", output, "is a file", "a new folder, or a folder of a model"))
     exists = (output / _CHECKPOINT).exists() or (output / models.CONFIG).exists()
     if exists and not (resume or overwrite):
-        legal = "a new folder, --resume to go on, or --overwrite to start anew"
+        legal = "a new folder, --resume to continue, or --overwrite to start again"
         raise CaseError(explain("-o", output, "already holds a model", legal))
 
 
 def _check_settings(folder: Path, settings: TrainingSettings) -> None:
-    """Refuse to go on with a run of other settings."""
+    """Raise `CaseError` if the run in a folder was started with other settings."""
     written = folder / _SETTINGS
     try:
-        before = TrainingSettings.model_validate(yaml.safe_load(written.read_text("utf-8")))
+        before = type(settings).model_validate(yaml.safe_load(written.read_text("utf-8")))
     except (OSError, ValueError, yaml.YAMLError):
-        legal = "the file as it was written"
+        legal = "the file that the training wrote"
         raise CaseError(explain("--resume", written, "is damaged", legal)) from None
     changed = [
         key
-        for key in TrainingSettings.model_fields
-        # What its own stage says is among the others; what later ones say does not touch it.
+        for key in type(settings).model_fields
+        # The settings of this stage are included; those of other stages do not change it.
         if key != "stages" and getattr(before, key) != getattr(settings, key)
     ]
     if changed:
         problem = f"was started with other settings ({', '.join(changed)})"
-        raise CaseError(explain("--resume", folder, problem, f"those in {_SETTINGS}"))
+        raise CaseError(explain("--resume", folder, problem, f"the settings in {_SETTINGS}"))
 
 
 def _resumable(checkpoint: Path, settings: TrainingSettings) -> dict[str, Any]:
-    """What the checkpoint holds, if it is whole and of a run of the same settings."""
+    """Read a checkpoint. `CaseError` if it is damaged or was made with other settings."""
     legal = f"the folder of an interrupted run, with {_SETTINGS} and {_CHECKPOINT}"
     for path in (checkpoint, checkpoint.with_name(_SETTINGS)):
         if not path.is_file():
@@ -396,18 +417,36 @@ def _trainer(
     )
 
 
-def _labels(subject: Subject, settings: TrainingSettings) -> list[models.LabelSettings]:
-    """The structures of a label map's table, less those that count as another."""
-    if subject.labels is None:
-        return []
-    table = files.read_labels(subject.labels).labels
-    return [
-        models.LabelSettings(**vars(one)) for one in table if one.value not in settings.merge_labels
-    ]
+def _structures(subjects: Split) -> list[Label]:
+    """The structures of all label maps, sorted by value.
+
+    A name from a label table is preferred to a default name.
+
+    Raises
+    ------
+    CaseError
+        Two label maps give one value different names.
+    """
+    found: dict[int, tuple[Label, Path]] = {}
+    for one in [*subjects.train, *subjects.validation]:
+        if one.labels is None:
+            continue
+        for label in files.read_labels(one.labels).labels:
+            known, where = found.get(label.value, (label, one.labels))
+            default = f"label-{label.value}"
+            if known.name == default:
+                found[label.value] = label, one.labels
+            elif label.name in (known.name, default):
+                found[label.value] = known, where
+            else:
+                problem = f"gives the value {label.value} the name {label.name}"
+                legal = f"the name {known.name}, as in {where}"
+                raise CaseError(explain("-i", one.labels, problem, legal))
+    return [found[value][0] for value in sorted(found)]
 
 
 def _mean_map(maps: list[IntensityMap]) -> IntensityMap:
-    """The target's own scale: the median over the training subjects of what 0 and 1 mean."""
+    """The median of the intensity maps of the training scans."""
     middle = {
         key: float(np.median([getattr(one, key) for one in maps]))
         for key in ("low", "high", "background")
@@ -418,12 +457,12 @@ def _mean_map(maps: list[IntensityMap]) -> IntensityMap:
 def _config(
     settings: TrainingSettings,
     kind: type[Objective],
-    labels: list[models.LabelSettings],
+    labels: list[Label],
     maps: Mapping[str, IntensityMap],
     quantiles: Mapping[str, list[np.ndarray]],
     facts: dict[str, Any],
 ) -> models.ModelConfig:
-    """The model's config; ``maps`` and ``quantiles`` are by modality."""
+    """The model's config. ``maps`` and ``quantiles`` are given by modality."""
     translator = kind.kind == "translator"
     scales = {
         name: models.Scale(
@@ -445,26 +484,23 @@ def _config(
         grid=settings.grid,
         context=settings.context,
         network=settings.network,
-        guides=settings.guides if translator else [],
-        calibration=_whole(CalibrationSettings, settings.calibration) if translator else None,
-        latent=settings.latent or None,
-        diffusion=settings.diffusion if settings.diffusion and translator else None,
-        inversion=settings.inversion if settings.inversion and translator else None,
-        detail=_whole(DetailSettings, settings.detail) if translator else None,
+        settings=settings.for_model(_kept(kind)),
         intensity=scales[settings.target].intensity if translator else None,
         quantiles=scales[settings.target].quantiles if translator else [],
-        labels=labels,
+        labels=[models.LabelSettings(**vars(one)) for one in labels],
         training=facts,
     )
 
 
+def _kept(kind: type[Objective]) -> tuple[str, ...]:
+    """The training settings that the finished model keeps."""
+    if kind.kind == "translator":
+        return METHODS.load(kind.method).model_settings
+    return SEGMENTERS.load(kind.method).model_settings
+
+
 def _known_sources(settings: TrainingSettings, any_to_any: bool) -> list[str]:
-    """The modalities that it takes; any, if it learned random contrasts too."""
+    """The source modalities that the model accepts; empty if it accepts any."""
     if not any_to_any:
         return settings.sources
-    return [] if settings.any_contrast else settings.modalities
-
-
-def _whole(kind: type[BaseModel], given: dict[str, Any] | None) -> dict[str, Any] | None:
-    """All its settings: a model must not change with the defaults of the code."""
-    return None if given is None else kind.model_validate(given).model_dump(mode="json")
+    return [] if getattr(settings, "any_contrast", 0) else settings.modalities

@@ -1,23 +1,20 @@
-"""The Lightning module: an objective, its optimiser, and its validation."""
+"""The Lightning module of an objective, its optimiser and its validation."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from chiasm.training.data import Batch
-
-if TYPE_CHECKING:
-    from chiasm.training.objective import Objective
+from chiasm.training.batch import Batch
 
 
 class TrainingModule(LightningModule):
-    """Every draw of a step depends on (seed, step) alone, so that resuming repeats it."""
+    """Trains an objective. Random numbers depend only on (seed, step), also in a resumed run."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Any) -> None:
         super().__init__()
         self.objective = objective
         self.module = objective.module
@@ -44,7 +41,7 @@ class TrainingModule(LightningModule):
         return batch.to(device)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is trained, and where its settings differ from the run's."""
+        """The parameter groups of the optimiser, with settings that differ from the run's."""
         trained = [weight for weight in self.module.parameters() if weight.requires_grad]
         return [{"params": trained}]
 

@@ -1,75 +1,122 @@
-"""The contract of a training method: which network, and what it is asked to get right."""
+"""The interface of a training method."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from chiasm.guides.randomise import (
+from chiasm.augment.contrast import (
     ContrastSettings,
     Randomised,
     randomise_contrast,
-    randomise_some,
 )
-from chiasm.training.data import Batch, Samples
+from chiasm.image.volume import Label
+from chiasm.training.batch import Batch
+from chiasm.training.data import Samples
 from chiasm.training.module import TrainingModule
-from chiasm.training.settings import TrainingSettings
+from chiasm.training.settings import ContrastTraining, TrainingSettings
 
 
 class Objective(ABC):
-    """One training method.
+    """The training of one method.
 
-    ``kind`` is what comes of it, ``defaults`` what it sets where the user says nothing,
-    ``with_labels`` whether it reads label maps, ``with_source`` whether it reads images of the
-    settings' sources, of the same subjects or of others, or goes from any modality to any other;
-    ``any_contrast`` whether a segmenter learns to know every modality; ``method`` what runs the
-    finished model, ``runner`` the Lightning module that trains it. ``stages``: of a method that
-    trains in stages, their objectives by name, in order; the last is the method's own.
-    ``trained``: of a stage, the part of the module that it trains; ``first_samples``: how many it
-    is begun with at least. ``neighbours``: whether samples may show slices beside their own.
+    Attributes
+    ----------
+    kind : {"translator", "segmenter"}
+        The kind of model that the training makes.
+    method : str
+        The registered method or segmenter that runs the finished model.
+    settings_class : type
+        The settings of this training, with their defaults.
+    with_labels : bool
+        Whether label maps are read.
+    with_source : {"none", "unpaired", "paired", "any"}
+        Whether images of the sources are read. Unpaired images can be of other subjects, and
+        paired images are of the same subjects. With "any", each modality is translated to each
+        other one.
+    any_contrast : bool
+        Whether the segmenter is trained for every modality.
+    stages : dict
+        For a method that is trained in stages, the objectives by name, in order. The last one is
+        the method's own.
+    shared_settings : tuple of str
+        For a method that trains in stages: the settings of its own that must be the same in all.
+    trained : str
+        For a stage, the part of the module that it trains.
+    first_samples : int
+        The least number of samples that `begin` needs.
+    neighbours : bool
+        Whether samples can hold neighbouring slices.
+    runner : type
+        The Lightning module that trains the objective.
+    samples_class : type
+        The class that holds the samples in memory.
     """
 
     kind: ClassVar[Literal["translator", "segmenter"]]
     method: ClassVar[str]
-    defaults: ClassVar[dict[str, Any]] = {}
+    settings_class: ClassVar[type[TrainingSettings]] = TrainingSettings
     with_labels: ClassVar[bool] = False
     any_contrast: ClassVar[bool] = False
     with_source: ClassVar[Literal["none", "unpaired", "paired", "any"]] = "none"
     stages: ClassVar[dict[str, type[Objective]]] = {}
+    shared_settings: ClassVar[tuple[str, ...]] = ()
     trained: ClassVar[str] = ""
     first_samples: ClassVar[int] = 1
     neighbours: ClassVar[bool] = True
     runner: ClassVar[type[TrainingModule]] = TrainingModule
+    samples_class: ClassVar[type[Samples]] = Samples
 
     def __init__(self, settings: TrainingSettings, module: Any) -> None:
         self.settings = settings
         self.module = module
-        self.contrast = ContrastSettings.model_validate(settings.contrast)
+
+    @property
+    def contrast(self) -> ContrastSettings:
+        """Settings of the random changes of contrast and quality of the images."""
+        assert isinstance(self.settings, ContrastTraining)  # only such methods use it
+        return self.settings.contrast
 
     @classmethod
     def applies(cls, settings: TrainingSettings) -> bool:
-        """Whether a stage has anything to train under these settings."""
+        """Whether a stage has anything to train with these settings."""
         return True
 
+    @classmethod
+    def structures(
+        cls, settings: TrainingSettings, found: Sequence[Label]
+    ) -> tuple[list[Label], dict[int, int]]:
+        """The structures that a segmenter learns, given all structures of the label maps.
+
+        Returns
+        -------
+        labels : list of Label
+            The structures in the order of the network's channels.
+        channels : dict
+            Label value → the network's channel.
+        """
+        return list(found), {one.value: index for index, one in enumerate(found)}
+
     def begin(self, batch: Batch) -> None:  # noqa: B027
-        """Called once before the first iteration, with training images as they are read."""
+        """Called once before the first iteration, with training images without augmentation."""
 
     def survey(self, samples: Samples, device: torch.device) -> None:  # noqa: B027
-        """Called after `begin` with all training samples, for what is computed of them once."""
+        """Called after `begin` with all training samples, for computations that are done once."""
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """A scalar to be minimised; every random draw from ``generator`` (on the CPU)."""
+        """The scalar to be minimised. All random numbers come from ``generator`` (on the CPU)."""
 
     def validation_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """A scalar that tells how good the module is; no gradient is asked for."""
+        """A scalar that measures the error of the module, without a gradient."""
         return self.loss(batch, generator)
 
     def weigh(self, error: Tensor, mask: Tensor) -> Tensor:
-        """Mean error, voxels of the head with weight 1, the others with the settings' weight."""
+        """Mean error; foreground voxels have weight 1, others ``settings.background_weight``."""
         weight = torch.where(mask, 1.0, self.settings.background_weight)
         return (error * weight).sum() / weight.expand_as(error).sum()
 
@@ -77,17 +124,4 @@ class Objective(ABC):
         """The batch under random contrast."""
         return randomise_contrast(
             batch.image, batch.mask, batch.population, self.contrast, generator
-        )
-
-    def some_randomised(
-        self, batch: Batch, generator: torch.Generator, others: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The settings' share of the images under random contrast; the rest, or ``others``.
-
-        And which are: bool, (B,).
-        """
-        share = self.settings.any_contrast
-        image, mask, population = batch.image, batch.mask, batch.population
-        return randomise_some(
-            image, mask, population, self.contrast, share, generator, others=others
         )

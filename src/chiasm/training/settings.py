@@ -1,9 +1,9 @@
-"""All that a training run can be told, in one place; a config file and ``key=value`` set it."""
+"""The training settings that all methods share, and the functions that read them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -16,11 +16,12 @@ from pydantic import (
     model_validator,
 )
 
-from chiasm.context import Context
+from chiasm.augment.contrast import ContrastSettings
 from chiasm.errors import CaseError, ChiasmError, UsageError, explain
-from chiasm.modality import modality_name
-from chiasm.preparation import GridSettings, Plane
-from chiasm.registry import OBJECTIVES
+from chiasm.image.context import Context, Plane
+from chiasm.image.modality import modality_name
+from chiasm.image.preparation import GridSettings
+from chiasm.registry import METHODS, SEGMENTER_TRAININGS
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
@@ -31,13 +32,14 @@ class Augmentation(BaseModel):
     Parameters
     ----------
     flip : float
-        Share of the samples that are mirrored left to right.
+        Share of the training images that are mirrored left to right, 0 to 1.
     rotation, scale : float
-        In the axial plane by up to so many degrees; along every axis by up to this share. Both 0:
-        samples keep their own voxels. Else they are interpolated, volumes linearly, which blurs.
+        Largest rotation in the axial plane, in degrees, and largest change of size along each
+        axis, as a share. Both interpolate the image, which blurs volumes. If both are 0, nothing is
+        interpolated.
     crop : list of int or None
-        Voxels of a box about a random voxel of the head, all that is seen of a sample; None for
-        the whole. Validation sees the whole.
+        Size in voxels of a box around a random voxel of the foreground. The network sees only this
+        box. With None, and during the validation, it sees the complete slice or volume.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -50,128 +52,58 @@ class Augmentation(BaseModel):
     @model_validator(mode="after")
     def _no_box_is_turned(self) -> Augmentation:
         if self.crop is not None and (self.rotation or self.scale):
-            raise ValueError("a crop has no voxels beyond it to turn in: rotation and scale are 0")
+            raise ValueError("a crop cannot be rotated or scaled: rotation and scale must be 0")
         return self
 
 
-class AdversarialSettings(BaseModel):
-    """What methods that train against critics are told besides.
-
-    Parameters
-    ----------
-    critic : dict
-        Arguments of `monai.networks.nets.PatchDiscriminator`, over the method's own.
-    critic_rate : float
-        The critics' learning rate, as a multiple of the run's.
-    r1, r1_every : float, int
-        Weight γ of the gradient penalty, and every how many iterations on average (stylegan).
-    noise : float
-        Deviation of the noise that the critic sees every image through (stylegan): without it,
-        what is not exactly 0 around a head gives each generated image away.
-    cycle, identity : float
-        Weights of these losses, as shares of the adversarial one's (cyclegan).
-    pool : int
-        Generated images that each critic is shown again (cyclegan).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    critic: dict[str, Any] = {}
-    critic_rate: float = Field(default=1.0, gt=0)
-    r1: float = Field(default=1.0, ge=0)
-    r1_every: int = Field(default=16, ge=1)
-    noise: float = Field(default=0.0, ge=0)
-    cycle: float = Field(default=10.0, ge=0)
-    identity: float = Field(default=5.0, ge=0)
-    pool: int = Field(default=50, ge=1)
-
-
-class LatentLosses(BaseModel):
-    """Weights of the losses that lead to a latent (aldm); 0 switches one off.
-
-    Parameters
-    ----------
-    reconstruction : float
-        Mean absolute error of there and back.
-    quantisation : float
-        Of the commitment to the codes.
-    adversarial : float
-        What a patch critic thinks of there and back.
-    perceptual : float
-        Mean absolute difference of that critic's features: no weights are downloaded, and none
-        fit volumes of one channel.
-    cycle : float
-        There and back between modalities, in the latent.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    reconstruction: float = Field(default=1.0, ge=0)
-    quantisation: float = Field(default=1.0, ge=0)
-    adversarial: float = Field(default=0.01, ge=0)
-    perceptual: float = Field(default=0.1, ge=0)
-    cycle: float = Field(default=0.5, ge=0)
-
-
 class TrainingSettings(BaseModel):
-    """A training run.
+    """Settings of every training. Each method adds its own in a class that derives from this one.
 
     Parameters
     ----------
     method : str
-        A registered training method.
+        The name of a training method.
     target : str
-        The one modality that is read, but for the sources.
+        The modality that is learned. Only this modality and the sources are read.
     sources : list of str
-        Other modalities that are read, for the methods that learn from them; each training sample
-        draws one.
-    grid, context, network, guides, calibration, latent, diffusion, inversion, detail, contrast
-        Of the model; see the classes of these names.
+        Other modalities, for methods that learn from them. One of them is drawn at random each time
+        a training image is used.
+    brain_only : bool or None
+        Whether the training images are skull-stripped. With None it is measured on the images.
+    grid, context : GridSettings, Context
+        The sampling grid of the model, and the part of the volume that its network sees.
     planes : list of {"axial", "coronal", "sagittal"}
-        Whose slices are trained on, each at the grid's in-plane spacing; empty for the grid's own.
+        The planes of the training slices, each with the grid's in-plane spacing. With an empty
+        list, the grid's own plane is used.
+    network : dict
+        Name and arguments of the network, see `chiasm.networks.NetworkSettings`.
     augmentation : Augmentation
-    adversarial : AdversarialSettings
-    losses : LatentLosses
-    all_targets : bool
-        Whether what comes before diffusion learns all targets at once, from one source modality for
-        each batch; without a cycle (aldm).
-    any_contrast : float
-        Share of the samples whose source is the target under a random contrast (aldm).
-    error : {"absolute", "squared"}
-        Of what is made in the latent (aldm). Where the source does not tell, the least absolute
-        error, which the published systems train by, is the median of what may be there: a bright
-        tissue fades. The least squared one is the mean.
     stages : dict
-        Of methods that train in stages: a stage's name → its settings, over all others.
+        For methods that are trained in stages, the settings of each stage. They replace the
+        common settings.
     pretrained : str or None
-        A model whose weights of the same names and shapes training begins with.
+        A model from which the training takes all weights that have the same names and shapes.
     iterations, batch, learning_rate, weight_decay, warmup, clip
-        Of AdamW under a warm-up and a cosine. A stage of 0 iterations is left out: its weights are
-        those of ``pretrained``.
+        Settings of AdamW with a warm-up and a cosine schedule. A stage of 0 iterations is skipped,
+        and its weights are those of ``pretrained``.
     ema : float
-        Decay of the averaged weights that are kept; it rises to this from the first iteration.
+        Decay of the exponential moving average of the weights. The model keeps the averaged
+        weights. The decay rises to this value during the first iterations.
     precision : str
-        As Lightning names it; bf16-mixed is fast on CPUs with AMX and on GPUs.
+        A precision of Lightning. bf16-mixed is fast on GPUs and on CPUs with AMX.
     checkpointing : bool
-        Recompute activations in the backward pass: less memory, more time, the same model.
-    guide_dropout : float
-        Share of the samples whose guides are dropped (diffusion).
-    late : float
-        Bias of the sampled times towards noise: density ∝ t^(late − 1); 1 is uniform (diffusion).
-    min_snr : float or None
-        γ of min-SNR weighting, 5 in its paper; None weighs all times alike (diffusion).
-    merge_labels : dict
-        Label value → the value it counts as (segmenter).
+        Whether activations are computed again in the backward pass. This takes less memory and more
+        time, and gives the same model.
     background_weight : float
-        Weight of voxels outside the head in the loss; those inside have 1.
+        Weight of the voxels outside the foreground in the loss; those inside have weight 1.
     validation_share : float
-        Share of the subjects, at least one, kept for validation.
+        Share of the subjects that are used for validation; at least one subject is used.
     train_subjects, validation_subjects : list of str
-        An explicit split, in place of the drawn one.
+        An explicit split, instead of a random one.
     validate_every, checkpoint_every : int
-        In iterations.
+        Number of iterations between two validations, and between two checkpoints.
     seed : int
-        Of the split, the weights, and every draw.
+        Seed of the split, the first weights and every random number.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -179,24 +111,12 @@ class TrainingSettings(BaseModel):
     method: str
     target: str = "T1w"
     sources: list[str] = []
-    brain_only: bool = True
+    brain_only: bool | None = None
     grid: GridSettings = GridSettings(spacing=(2.0, 2.0, None))
     context: Context = Context()
     planes: list[Plane] = []
     network: dict[str, Any] = {}
-    guides: list[dict[str, Any]] = []
-    calibration: dict[str, Any] | None = None
-    latent: dict[str, Any] = {}
-    diffusion: dict[str, Any] = {}
-    inversion: dict[str, Any] = {}
-    detail: dict[str, Any] | None = None
-    contrast: dict[str, Any] = {}
     augmentation: Augmentation = Augmentation()
-    adversarial: AdversarialSettings = AdversarialSettings()
-    losses: LatentLosses = LatentLosses()
-    all_targets: bool = False
-    any_contrast: float = Field(default=0.0, ge=0, le=1)
-    error: Literal["absolute", "squared"] = "absolute"
     stages: dict[str, dict[str, Any]] = {}
     pretrained: str | None = None
     iterations: int = Field(default=4000, ge=0)
@@ -208,10 +128,6 @@ class TrainingSettings(BaseModel):
     ema: float = Field(default=0.995, ge=0, lt=1)
     precision: Literal["bf16-mixed", "32-true", "16-mixed"] = "bf16-mixed"
     checkpointing: bool = False
-    guide_dropout: float = Field(default=0.1, ge=0, lt=1)
-    late: float = Field(default=1.0, ge=1)
-    min_snr: float | None = Field(default=None, gt=0)
-    merge_labels: dict[int, int] = {4: 3}
     background_weight: float = Field(default=0.1, ge=0)
     validation_share: float = Field(default=0.1, gt=0, lt=1)
     train_subjects: list[str] = []
@@ -233,26 +149,89 @@ class TrainingSettings(BaseModel):
             raise ValueError("a source is named twice")
         return names
 
-    @model_validator(mode="after")
-    def _all_targets_know_no_cycle(self) -> TrainingSettings:
-        if self.all_targets and self.losses.cycle:
-            raise ValueError("all_targets knows no way back: losses.cycle is 0")
-        return self
-
     @property
     def modalities(self) -> list[str]:
-        """The target, then the sources: how methods that make several count them."""
+        """The target, then the sources. Indices of modalities refer to this order."""
         return [self.target, *self.sources]
 
-    def of_stage(self, name: str) -> TrainingSettings:
-        """The settings of one stage; illegal ones raise `UsageError`."""
+    def of_stage(self, name: str) -> Self:
+        """The settings of one stage; an illegal one raises `UsageError`."""
         values = self.model_dump(mode="json")
-        return _validated(TrainingSettings, _merged(values, self.stages.get(name, {})))
+        return _validated(type(self), merged(values, self.stages.get(name, {})))
+
+    def for_model(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """The settings that the finished model keeps, complete with defaults, for JSON."""
+        kept = self.model_dump(mode="json", include=set(names))
+        return {name: value for name, value in kept.items() if value is not None}
+
+    def check(self) -> None:
+        """Check the settings before any image is read.
+
+        Raises
+        ------
+        UsageError
+            The network is unknown, a subject is used for both training and validation, or the crop
+            has more or fewer dimensions than the images that the network sees.
+        """
+        from chiasm.networks import NetworkSettings
+
+        _validated(NetworkSettings, self.network, "network")
+        if both := sorted({*self.train_subjects} & {*self.validation_subjects}):
+            legal = "subjects that train_subjects does not name"
+            raise UsageError(
+                explain("validation_subjects", both, "is in train_subjects too", legal)
+            )
+        crop, dims = self.augmentation.crop, self.context.spatial_dims
+        if crop is not None and len(crop) != dims:
+            problem = f"has {len(crop)} numbers, and the context {self.context.kind} needs {dims}"
+            legal = f"{dims} numbers of voxels, or null"
+            raise UsageError(explain("augmentation.crop", crop, problem, legal))
 
     @property
     def grids(self) -> list[GridSettings]:
-        """The lattices that training slices are cut on, one for each plane."""
+        """The sampling grids of the training slices, one for each plane."""
         return [self.grid.across(plane) for plane in self.planes] or [self.grid]
+
+
+class ContrastTraining(TrainingSettings):
+    """Settings of a training that changes the contrast or the quality of its images at random.
+
+    Parameters
+    ----------
+    contrast : ContrastSettings
+    """
+
+    contrast: ContrastSettings = ContrastSettings()
+
+
+class GuidedTraining(TrainingSettings):
+    """Settings of a training whose network is conditioned on guides.
+
+    Parameters
+    ----------
+    guides : list of dict
+        Name and settings of each guide, see `chiasm.guides`.
+    """
+
+    guides: list[dict[str, Any]] = []
+
+    def check(self) -> None:
+        from chiasm.guides import guide_from_config
+
+        super().check()
+        for guide in self.guides:
+            guide_from_config(guide).check(self.grid, self.context)
+
+
+def objective_of(method: str, argument: str = "--method") -> Any:
+    """The objective class of a training method; an unknown name raises `UsageError`."""
+    if method in SEGMENTER_TRAININGS:
+        return SEGMENTER_TRAININGS.load(method)
+    trained = [name for name in METHODS if METHODS.load(name).objective is not None]
+    if method not in trained:
+        legal = ", ".join([*trained, *SEGMENTER_TRAININGS])
+        raise UsageError(explain(argument, method, "is not a known training method", legal))
+    return METHODS.load(method).load_objective()
 
 
 def training_settings(
@@ -262,29 +241,34 @@ def training_settings(
     assignments: tuple[str, ...] = (),
     sources: tuple[str, ...] = (),
 ) -> TrainingSettings:
-    """The method's defaults, under a YAML file, under ``key=value`` assignments.
+    """The settings of a training, from the method's defaults and a user's choices.
+
+    A YAML file replaces defaults, and ``key=value`` assignments replace both. Mappings are merged,
+    so a setting that the user does not name keeps its default. A list replaces the default
+    completely. So does a mapping whose ``name`` differs from that of the default (such as
+    ``network: {name: …}``), because its other settings belong to another object.
 
     Parameters
     ----------
     method, target : str
-        What the command line says; they win over the file.
+        Values of the command line. They replace those of the file.
     config : Path, optional
-        A YAML mapping of `TrainingSettings`.
+        A YAML mapping of the method's settings.
     assignments : tuple of str
-        ``"batch=4"``, ``"network.arguments.features=[16,16,32,64,128,16]"``: dotted keys, YAML
-        values.
+        Dotted keys and YAML values, such as ``"batch=4"`` or
+        ``"network.arguments.features=[16,16,32,64,128,16]"``.
     sources : tuple of str
-        What the command line says, if anything; they win over the file.
+        Values of the command line. If there are any, they replace those of the file.
 
     Raises
     ------
     UsageError
-        Unknown method or key, or an illegal value.
+        A method or key is unknown, or a value is illegal.
     CaseError
-        A config file that cannot be read.
+        The config file cannot be read.
     """
-    kind = OBJECTIVES.load(method, "--method")
-    settings = dict(kind.defaults)
+    kind = objective_of(method)
+    settings = kind.settings_class(method=method).model_dump(mode="json")
     if config is not None:
         try:
             read = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
@@ -293,32 +277,37 @@ def training_settings(
             raise CaseError(explain("--config", config, problem, "a YAML file")) from None
         if not isinstance(read, dict):
             raise CaseError(explain("--config", config, "is not a mapping", "key: value lines"))
-        settings |= read
+        settings = merged(settings, read)
     settings |= {"method": method, "target": target}
     if sources:
         settings["sources"] = list(sources)
     for assignment in assignments:
-        _assign(settings, assignment)
-    chosen = _validated(TrainingSettings, settings)
-    _check_parts(chosen)
+        settings = merged(settings, _assigned(settings, assignment))
+    chosen = _validated(kind.settings_class, settings)
+    chosen.check()
     if chosen.context.images > 1 and not kind.neighbours:
-        problem = f"shows neighbouring slices, which {method} does not look at"
+        problem = f"adds neighbouring slices, which {method} does not use"
         raise UsageError(explain("context.kind", chosen.context.kind, problem, "2d or 3d"))
     for name in chosen.stages:
         if name not in kind.stages:
-            legal = ", ".join(kind.stages) or f"none: {method} trains in one"
-            raise UsageError(explain(f"stages.{name}", "", "is no stage", legal))
-        _check_parts(chosen.of_stage(name))
+            legal = ", ".join(kind.stages) or f"none, because {method} has no stages"
+            raise UsageError(explain(f"stages.{name}", "", "is not a stage", legal))
+        chosen.of_stage(name).check()
     return chosen
 
 
-def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Nested mappings, one over the other."""
-    merged = dict(values)
+def merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; the values of ``over`` have precedence.
+
+    A mapping whose ``name`` differs from that of the old mapping replaces it completely.
+    """
+    result = dict(values)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(values.get(key), dict)
-        merged[key] = _merged(values[key], value) if both else value
-    return merged
+        before = values.get(key)
+        both = isinstance(value, dict) and isinstance(before, dict)
+        other = both and "name" in value and value["name"] != before.get("name")  # type: ignore[union-attr]
+        result[key] = merged(before, value) if both and not other else value  # type: ignore[arg-type]
+    return result
 
 
 def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
@@ -333,37 +322,8 @@ def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
         raise UsageError(explain(key, first.get("input"), first["msg"], legal)) from None
 
 
-def _check_parts(chosen: TrainingSettings) -> None:
-    """Refuse what the model could not be trained or run with, before any image is read."""
-    from chiasm.diffusion.denoiser import DiffusionSettings
-    from chiasm.diffusion.latent import LatentSettings
-    from chiasm.guides import guide_from_config
-    from chiasm.guides.calibration import CalibrationSettings
-    from chiasm.guides.randomise import ContrastSettings
-    from chiasm.networks import NetworkSettings
-    from chiasm.translators.detail import DetailSettings
-    from chiasm.translators.inversion import InversionSettings
-
-    _validated(NetworkSettings, chosen.network, "network")
-    _validated(ContrastSettings, chosen.contrast, "contrast")
-    if chosen.calibration is not None:
-        _validated(CalibrationSettings, chosen.calibration, "calibration")
-    _validated(InversionSettings, chosen.inversion, "inversion")
-    _validated(LatentSettings, chosen.latent, "latent")
-    if chosen.detail is not None:
-        _validated(DetailSettings, chosen.detail, "detail")
-    diffusion = _validated(DiffusionSettings, chosen.diffusion, "diffusion")
-    diffusion.schedule.scheduler(diffusion.scheduler, diffusion.parameterisation)
-    crop, dims = chosen.augmentation.crop, chosen.context.spatial_dims
-    if crop is not None and len(crop) != dims:
-        problem = f"is no box of samples that are {chosen.context.kind}"
-        legal = f"{dims} numbers of voxels, or null"
-        raise UsageError(explain("augmentation.crop", crop, problem, legal))
-    for guide in chosen.guides:
-        guide_from_config(guide).check(chosen.grid, chosen.context)
-
-
-def _assign(settings: dict[str, Any], assignment: str) -> None:
+def _assigned(settings: dict[str, Any], assignment: str) -> dict[str, Any]:
+    """The nested mapping that ``a.b=value`` stands for."""
     key, equals, value = assignment.partition("=")
     *parents, last = key.split(".")
     try:
@@ -371,13 +331,17 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
     except yaml.YAMLError:
         equals = ""
     if not equals or not last:
-        raise UsageError(explain("setting", assignment, "is not one", "key=value, YAML values"))
-    place: Any = settings
+        legal = "key=value, where the value is YAML"
+        raise UsageError(explain("setting", assignment, "is not a setting", legal))
+    known: Any = settings
     for parent in parents:
-        inner = place.get(parent, {}) if isinstance(place, dict) else None
-        if not isinstance(inner, dict):
-            legal = "dotted keys that lead through mappings; set lists whole"
-            raise UsageError(explain("setting", assignment, "leads nowhere", legal))
-        place[parent] = dict(inner)
-        place = place[parent]
-    place[last] = parsed
+        known = known.get(parent) if isinstance(known, dict) else None
+        known = {} if known is None else known
+        if not isinstance(known, dict):
+            problem = f"has a key below {parent}, which is not a mapping"
+            legal = "dotted keys of nested mappings; a list is set as a whole"
+            raise UsageError(explain("setting", assignment, problem, legal))
+    result: dict[str, Any] = {last: parsed}
+    for parent in reversed(parents):
+        result = {parent: result}
+    return result

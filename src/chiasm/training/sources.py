@@ -1,4 +1,4 @@
-"""Images of other modalities beside the target's, for the methods that learn from them."""
+"""Finds the source images of methods that learn from other modalities than the target."""
 
 from __future__ import annotations
 
@@ -12,49 +12,51 @@ import numpy as np
 
 from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.modality import split_modality
-from chiasm.subject import subject_of
-from chiasm.training.data import Batch, Samples, Subject, find_subjects, split
+from chiasm.files.subject import subject_of
+from chiasm.image.modality import split_modality
+from chiasm.training.batch import Batch
+from chiasm.training.data import Samples, Subject, find_subjects, split
 from chiasm.training.objective import Objective
 from chiasm.training.settings import Augmentation, TrainingSettings
 
 
 def check_sources(kind: type[Objective], settings: TrainingSettings) -> None:
-    """Sources that a method does not read, lacks, or has as its target raise `UsageError`."""
+    """Raise `UsageError` if the sources are missing, not used, or include the target."""
     if kind.with_source == "none" and settings.sources:
-        problem = f"would not be read: {settings.method} learns from {settings.target} alone"
+        problem = f"is not used, because {settings.method} learns from {settings.target} alone"
         legal = "no sources, or a method that learns from them"
         raise UsageError(explain("--sources", ",".join(settings.sources), problem, legal))
-    legal = f"modalities to be read beside {settings.target}, e.g. --sources PD"
+    legal = f"other modalities than {settings.target}, e.g. --sources PD"
     if kind.with_source != "none" and not settings.sources:
-        which = "several modalities'" if kind.with_source == "any" else kind.with_source
-        problem = f"is missing: {settings.method} learns from {which} images"
+        pairs = "images of several modalities"
+        read = pairs if kind.with_source == "any" else f"{kind.with_source} images"
+        problem = f"is missing, because {settings.method} learns from {read}"
         raise UsageError(explain("--sources", "", problem, legal))
     if settings.target in settings.sources:
         raise UsageError(explain("--sources", settings.target, "is the target", legal))
 
 
 def find_paired(folder: Path, subjects: Sequence[Subject], sources: list[str]) -> list[Subject]:
-    """The subjects with their scans of every source.
+    """Add the scans of every source to the subjects.
 
-    A scan belongs to the one beside it, in the same folder and of the same name but for the
-    modality (``sub-01_PDw.nii.gz`` to ``sub-01_T1w.nii.gz``); else to the only one of its subject
-    and session, wherever it lies (IXI has a folder for each modality).
+    A source scan is first sought in the same folder, under the same name except for the modality
+    (``sub-01_PDw.nii.gz`` for ``sub-01_T1w.nii.gz``). If it is not there, the only scan of the same
+    subject and session is taken from any folder (IXI has a folder for each modality).
 
     Raises
     ------
     CaseError
-        A subject without a scan of one of the sources, or with several that may be meant.
+        A subject has no scan of a source, or several that could be meant.
     """
     beside: dict[tuple[str, Path, str], Subject] = {}
     of_session: dict[tuple[str, str, str], list[Subject]] = defaultdict(list)
     for modality in sources:
         for scan in find_subjects(folder, modality):
-            beside[modality, *_place(scan.image)] = scan
+            beside[modality, *_folder_and_name(scan.image)] = scan
             of_session[modality, *subject_of(scan.image, folder)].append(scan)
     paired = []
     for subject in subjects:
-        place, session = _place(subject.image), subject_of(subject.image, folder)
+        place, session = _folder_and_name(subject.image), subject_of(subject.image, folder)
         found = []
         for modality in sources:
             near = beside.get((modality, *place))
@@ -68,25 +70,25 @@ def find_paired(folder: Path, subjects: Sequence[Subject], sources: list[str]) -
     return paired
 
 
-def _place(image: Path) -> tuple[Path, str]:
-    """A scan's folder, and its name without modality and ending."""
+def _folder_and_name(image: Path) -> tuple[Path, str]:
+    """A scan's folder, and its name without the modality and the suffix."""
     return image.parent, split_modality(files.stem(image))[0]
 
 
 def split_unpaired(
     subjects: Sequence[Subject], settings: TrainingSettings
 ) -> tuple[list[Subject], list[Subject]]:
-    """Training and validation scans of target and sources, as `split`, but no pair to learn from.
+    """Split scans of target and sources as `split` does, so that no training subject has both.
 
-    Of the training subjects with scans of both, one half keeps its target's scans and the other
-    its sources'. Validation keeps all.
+    Of the training subjects that have both, one half keeps the target scans and the other half
+    keeps the source scans. The validation subjects keep all scans.
 
     Raises
     ------
     CaseError
-        A side of the split without the target, or without a source; or as in `split`.
+        A part of the split has no target scan or no source scan; see also `split`.
     UsageError
-        As in `split`.
+        See `split`.
     """
     train, validation = split(subjects, settings)
     with_target = {one.name for one in train if one.modality == settings.target}
@@ -101,18 +103,18 @@ def split_unpaired(
             problem = (
                 f"leaves {side} with {' and '.join(sorted({s.modality for s in scans}))} alone"
             )
-            legal = "more subjects, or train_subjects and validation_subjects that have both kinds"
+            legal = "more subjects, or an explicit split whose parts have target and source scans"
             raise CaseError(explain("split", len(scans), problem, legal))
     return train, validation
 
 
 class UnpairedSamples(Samples):
-    """Samples of the target, and independently drawn ones of the sources.
+    """Samples of the target, with samples of the sources that are drawn independently.
 
     Parameters
     ----------
     subjects : sequence of Subject
-        Scans of the target and of sources.
+        Scans of the target and of the sources.
     settings, \\*\\*network
         As in `Samples`.
     """

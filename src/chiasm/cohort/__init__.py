@@ -1,0 +1,1 @@
+"""Many scans: their outputs, their processing, and the store of finished results."""

@@ -1,0 +1,180 @@
+"""The folders and names of the outputs of every scan, planned before any scan is read."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chiasm.errors import UsageError, explain
+from chiasm.files import endings, stem
+from chiasm.files.find import FoundScan, Search, spare_inputs
+from chiasm.image.modality import modality_from_filename, split_modality
+
+_DESC = re.compile(r"(?:^|_)desc-(?P<label>[^_]*)")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan and its outputs, in the order of the requested suffixes."""
+
+    scan: FoundScan
+    outputs: tuple[Path, ...]
+
+    @property
+    def source(self) -> Path:
+        """The scan's file."""
+        return self.scan.path
+
+
+def check_kind_of_output(output: Path, inputs: Sequence[Path], *, folder: bool = False) -> None:
+    """Refuse the name of a file as the output if a folder is needed. No scan is read.
+
+    Parameters
+    ----------
+    output : Path
+    inputs : sequence of Path
+        The files and folders that were named.
+    folder : bool
+        Whether the output has to be a folder because each scan has several outputs.
+
+    Raises
+    ------
+    UsageError
+        The output is the name of a file, but there are several outputs or a folder of inputs.
+    """
+    if not _is_file_name(output):
+        return
+    if folder:
+        problem = "names one file"
+        raise UsageError(explain("-o", output, problem, "a folder for several outputs of a scan"))
+    if any(path.is_dir() for path in inputs):
+        raise UsageError(explain("-o", output, "names one file", "a folder for several inputs"))
+
+
+def plan(
+    search: Search,
+    output: Path,
+    suffixes: Sequence[str],
+    *,
+    folder: bool = False,
+    deviation: bool = False,
+) -> list[Case]:
+    """Plan the cases of a run, in the order in which the scans were found.
+
+    Existing outputs are not refused here. They are an error of their own case, so that the other
+    cases are still processed.
+
+    Parameters
+    ----------
+    search : Search
+        The result of `chiasm.files.find.find_scans`.
+    output : Path
+        A file for one scan that was named itself, otherwise a folder. The folder gets the structure
+        of the input folder.
+    suffixes : sequence of str
+        BIDS suffixes of the outputs. The suffix ``T1w`` turns ``sub-01_PDw.nii.gz`` into
+        ``sub-01_T1w.nii.gz``. If several outputs would have the same name, a ``desc`` names their
+        source: ``sub-01_desc-fromPDw_T1w.nii.gz``. It is joined to a ``desc`` that the name has
+        already: ``sub-01_desc-preprocFromPDw_T1w.nii.gz``.
+    folder : bool
+        Whether the output has to be a folder because each scan has several outputs.
+    deviation : bool
+        Whether the standard deviation of the first output is written too. It is the last output:
+        ``sub-01_desc-std_T1w.nii.gz``.
+
+    Raises
+    ------
+    UsageError
+        The output is the name of one file for several scans or outputs; two scans would be written
+        to one file; or an input would be replaced that Chiasm did not make.
+    """
+    check_kind_of_output(output, search.inputs, folder=folder)
+    to_file = _is_file_name(output)
+    if to_file and len(search.scans) + len(search.errors) > 1:
+        raise UsageError(explain("-o", output, "names one file", "a folder for several inputs"))
+    if to_file:
+        single = (output, deviation_beside(output)) if deviation else (output,)
+        cases = [Case(scan, single) for scan in search.scans]
+    else:
+        cases = _named(search.scans, output, suffixes, deviation)
+    spare_inputs((path for case in cases for path in case.outputs), search)
+    return cases
+
+
+def _named(
+    scans: Sequence[FoundScan], output: Path, suffixes: Sequence[str], deviation: bool
+) -> list[Case]:
+    """The cases with outputs in a folder. All names are different."""
+    names = Counter((scan.below, _entities(scan), _ending(scan.path)) for scan in scans)
+    cases: dict[tuple[Path, ...], Case] = {}
+    for scan in scans:
+        entities, ending = _entities(scan), _ending(scan.path)
+        if names[scan.below, entities, ending] > 1:
+            entities = with_desc(entities, f"from {scan.modality or stem(scan.path)}")
+        outputs = tuple(output / scan.below / f"{entities}_{suffix}{ending}" for suffix in suffixes)
+        if deviation:
+            outputs += (deviation_beside(outputs[0]),)
+        if outputs in cases:
+            problem = f"would hold the results of both {cases[outputs].source} and {scan.path}"
+            raise UsageError(explain("-o", outputs[0], problem, "inputs with different names"))
+        cases[outputs] = Case(scan, outputs)
+    return list(cases.values())
+
+
+def with_desc(entities: str, words: str) -> str:
+    """Add words to the BIDS entity ``desc`` of a name. A name has one ``desc``, which comes last.
+
+    The words are joined in camel case. Only letters and digits are kept, as BIDS demands.
+
+    >>> with_desc("sub-01", "from PDw")
+    'sub-01_desc-fromPDw'
+    >>> with_desc("sub-01_desc-preproc", "from PDw")
+    'sub-01_desc-preprocFromPDw'
+    """
+    labels = [found["label"] for found in _DESC.finditer(entities)]
+    rest = _DESC.sub("", entities).removeprefix("_")
+    label = _camel([*labels, *words.split(" ")])
+    return "_".join(filter(None, (rest, f"desc-{label}")))
+
+
+def _camel(words: Sequence[str]) -> str:
+    """Join words in camel case. Accents and all but letters and digits are removed."""
+    plain = (unicodedata.normalize("NFKD", word).encode("ascii", "ignore") for word in words)
+    parts = [part for word in plain for part in re.findall(r"[A-Za-z0-9]+", word.decode())]
+    return "".join(parts[:1] + [part[0].upper() + part[1:] for part in parts[1:]])
+
+
+def deviation_beside(image: Path) -> Path:
+    """The file of the standard deviation of an image, as in ``sub-01_desc-std_T1w.nii.gz``."""
+    name, ending = stem(image), _ending(image)
+    entities, suffix = _split(name)
+    parts = filter(None, (with_desc(entities, "std"), suffix))
+    return image.with_name(f"{'_'.join(parts)}{ending}")
+
+
+def _is_file_name(path: Path) -> bool:
+    return not path.is_dir() and path.name.lower().endswith(endings())
+
+
+def _entities(scan: FoundScan) -> str:
+    """A scan's name without modality and ending."""
+    return _split(stem(scan.path))[0]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The part of a name before its modality, and the modality, which may be empty.
+
+    A name that is only a modality (``T1w``) is returned whole, with an empty modality.
+    """
+    if modality_from_filename(name) is None:
+        return name, ""
+    entities, suffix = split_modality(name)
+    return (entities, suffix) if entities else (name, "")
+
+
+def _ending(image: Path) -> str:
+    return image.name[len(stem(image)) :]

@@ -1,0 +1,176 @@
+"""Process many scans one after another. An error of one scan does not stop the others."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from chiasm import files
+from chiasm.cohort.plan import Case
+from chiasm.errors import CaseError, ChiasmError
+from chiasm.machine.terminal import say, warn
+from chiasm.pipeline import Pipeline
+
+_log = logging.getLogger("chiasm")
+_LIBRARIES = ("chiasm", "torch", "monai", "diffusers", "numpy", "scipy", "scikit-image")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A case and the pipeline that processes it.
+
+    Attributes
+    ----------
+    case : Case
+    pipeline : Pipeline
+    given : mapping
+        Further arguments of the pipeline: mask, modality and spacing.
+    """
+
+    case: Case
+    pipeline: Pipeline
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+def failure(error: BaseException) -> CaseError:
+    """Turn any error of one scan into a `CaseError` with a message of one line.
+
+    An unexpected error is reported with its type. A lack of memory has a message of its own,
+    because another scan may still fit.
+    """
+    if isinstance(error, CaseError):
+        return error
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, ChiasmError):
+        return CaseError(text)
+    if _out_of_memory(error):
+        return CaseError(
+            f"the scan does not fit the memory that is free ({text}); legal: a smaller scan, a "
+            "smaller --batch, or a machine with more memory"
+        )
+    kind = type(error).__name__
+    return CaseError(
+        f"the scan could not be processed ({kind}: {text}); this is an error in Chiasm"
+    )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    words = ("out of memory", "can't allocate", "cannot allocate", "bad_alloc", "bad allocation")
+    return isinstance(error, MemoryError) or any(one in str(error).lower() for one in words)
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    errors: Sequence[CaseError],
+    *,
+    settings: Mapping[str, Any],
+    left_out: Sequence[str] = (),
+    overwrite: bool = False,
+    report: Path | None = None,
+) -> int:
+    """Process every task. A task that fails is reported on stderr, and the others are still done.
+
+    The report is also written if scans fail or the run is interrupted.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    errors : sequence of CaseError
+        Errors of inputs that failed before any task was planned.
+    settings : mapping
+        The settings of the command, for the report.
+    left_out : sequence of str
+        Whole sentences that say which files of the input folders are not processed.
+    overwrite : bool
+        Whether existing outputs are replaced.
+    report : Path, optional
+        The JSON file for the report.
+
+    Returns
+    -------
+    int
+        The exit code: 1 if any scan failed, otherwise 0.
+
+    Raises
+    ------
+    CaseError
+        The report cannot be written. This is checked before any scan is processed.
+    """
+    if report is not None:
+        files.check_output(report, overwrite, argument="--report")
+    failed = [str(error) for error in errors]
+    records: list[dict[str, Any]] = []
+    for sentence in left_out:
+        warn(f"chiasm: {sentence}")
+    for message in failed:
+        warn(f"chiasm: {message}")
+    warned: set[str] = set()
+    finished = False
+    try:
+        for number, task in enumerate(tasks, start=1):
+            record, error = _done(task, overwrite, warned)
+            records.append(record)
+            if error is not None:
+                failed.append(error)
+                warn(f"chiasm: {error}")
+                continue
+            outputs = ", ".join(record["outputs"])
+            say(f"[{number}/{len(tasks)}] {task.case.source} -> {outputs}")
+        finished = True
+    finally:
+        if report is not None:
+            content = {
+                "chiasm": version("chiasm"),
+                "versions": _versions(),
+                "command": sys.argv[1:],
+                "settings": dict(settings),
+                "finished": finished,
+                "left_out": list(left_out),
+                "cases": records,
+                "failed": failed,
+            }
+            text = json.dumps(content, indent=2) + "\n"
+            files.write_text(report, text, overwrite=overwrite, argument="--report")
+    return 1 if failed else 0
+
+
+def _done(task: Task, overwrite: bool, warned: set[str]) -> tuple[dict[str, Any], str | None]:
+    """Process one task. Return its record, and its error in one line if it failed."""
+    case, pipeline = task.case, task.pipeline
+    source = str(case.source)
+    record: dict[str, Any] = {"input": source}
+    try:
+        for path in case.outputs:
+            files.check_output(path, overwrite)
+        result = pipeline(case.source, warnings=case.scan.warnings, **task.given)
+        for warning in result.warnings:
+            if (line := f"chiasm: warning: {source}: {warning}") not in warned:
+                warned.add(line)
+                warn(line)
+        translated = pipeline.translator is not None or files.made_by_chiasm(case.source)
+        mark: files.Mark = "synthetic" if translated else "segmentation"
+        for image, path in zip(result.images, case.outputs, strict=True):
+            files.write(image, path, overwrite=overwrite, mark=mark, like=case.source)
+    except Exception as error:
+        known = failure(error)
+        if not isinstance(error, ChiasmError):
+            record["traceback"] = traceback.format_exc()
+            _log.debug("%s", record["traceback"])
+        message = str(known)
+        if not any(str(path) in message for path in (source, *case.outputs)):
+            message = f"-i {source}: {message}"
+        return record | {"error": message}, message
+    outputs = [str(path) for path in case.outputs]
+    return record | {"outputs": outputs, **pipeline.settings(), **result.record}, None
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}

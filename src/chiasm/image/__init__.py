@@ -1,0 +1,1 @@
+"""Images: voxel arrays, their position in space, and the meaning of their intensities."""

@@ -1,0 +1,364 @@
+"""The step from the lattice of a scan to the lattice of a network, and its inverse.
+
+Reorientation permutes and flips the axes of the array. Resampling, cropping and padding scale and
+shift each axis. Each axis of the network's lattice therefore follows one axis of the scan, with a
+scale and an offset. A `Grid` records all of this. Oblique and sheared scans keep their voxel axes;
+nothing is rotated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import nibabel as nib
+import numpy as np
+from nibabel import orientations
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from scipy.interpolate import CubicHermiteSpline
+from scipy.ndimage import gaussian_filter1d
+
+from chiasm.errors import CaseError, explain
+
+_Row = tuple[float, float, float, float]
+_SAME_SPACING = 1e-3  # relative; spacings that differ by less count as equal
+FEWEST_IN_PLANE = 16  # voxels in plane; fewer show no anatomy that could be translated
+_AXES = (-3, -2, -1)  # the axes of a lattice follow those of the channels
+_EDGE = 1e-4  # voxels; a centre this close to the edge of the field of view counts as inside
+_ROUND = 7  # decimals of a voxel; smaller differences come from the rounding of affines
+
+
+class Lattice(BaseModel):
+    """The positions of the voxels of an array.
+
+    Parameters
+    ----------
+    shape : three ints
+        Number of voxels along each axis.
+    rows : four rows of four floats
+        The affine: voxel index → millimetres, RAS+.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    rows: tuple[_Row, _Row, _Row, _Row]
+
+    @classmethod
+    def of(cls, shape: Sequence[int], affine: np.ndarray) -> Self:
+        """The lattice of an array of this shape and affine."""
+        rows = np.asarray(affine, dtype=float).tolist()
+        return cls(shape=tuple(int(n) for n in shape), rows=rows)  # type: ignore[arg-type]
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Voxel index → millimetres, shape (4, 4), float64."""
+        return np.array(self.rows)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along each axis, in mm."""
+        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())  # type: ignore[return-value]
+
+
+class Grid(BaseModel):
+    """The step from the lattice of a scan to that of a network, and back.
+
+    The positions of the voxels are inverted exactly. Their values are not: resampling to larger
+    voxels loses detail. The axes of the two lattices are parallel, in any order and with any
+    spacing and offset. The grid can be saved as JSON and restored without loss.
+
+    Parameters
+    ----------
+    source : Lattice
+        The lattice of the scan.
+    network : Lattice
+        The lattice of the network's input: the in-plane axes come first, the slice axis last.
+
+    Raises
+    ------
+    ValueError
+        The axes of the two lattices are not parallel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Lattice
+    network: Lattice
+
+    @model_validator(mode="after")
+    def _axes_are_parallel(self) -> Self:
+        linear = np.abs(self._index_map()[:3, :3])
+        if not (((linear > 0).sum(axis=0) == 1).all() and ((linear > 0).sum(axis=1) == 1).all()):
+            raise ValueError("the axes of the source and network lattices are not parallel")
+        return self
+
+    @classmethod
+    def plan(
+        cls,
+        shape: Sequence[int],
+        affine: np.ndarray,
+        *,
+        spacing: Sequence[float | None] = (None, None, None),
+        orientation: str = "RAS",
+        divisible_by: int = 1,
+        least: int = 1,
+        slice_axis: int | None = 2,
+        crop: Sequence[tuple[int, int]] | None = None,
+        size: Sequence[int | None] = (None, None, None),
+        name: str = "image",
+    ) -> Self:
+        """Plan the grid that brings a scan to the lattice of a network.
+
+        The axes are permuted and flipped to the closest ones of ``orientation``. The image is
+        resampled about the centre of the field of view and then padded on both sides. Before the
+        padding, the lattice of the network ends at the edges of the field of view if its spacing
+        divides the field of view. Otherwise it extends beyond each edge by less than half of a
+        network voxel.
+
+        Parameters
+        ----------
+        shape : three ints
+            Shape of the scan.
+        affine : array, shape (4, 4)
+            Affine of the scan.
+        spacing : three floats or None
+            Spacing of the network in mm: in plane, in plane, through plane. None keeps the spacing
+            of the scan.
+        orientation : str
+            Direction of each axis of the network, e.g. ``"RAS"``.
+        divisible_by : int
+            The network's size is a multiple of this number in plane, and in 3D along all axes.
+        least : int
+            Smallest number of voxels that the network accepts in plane; smaller scans are padded.
+        slice_axis : int or None
+            The axis of ``orientation`` along which the slices are stacked; it becomes the last.
+            None for a 3D network. If just one axis has length 1, that axis is always the last.
+        crop : three pairs of ints, optional
+            The box of the scan that is used, for example around the foreground: along each axis the
+            first voxel, and one past the last. If the box is padded, the padding shows the scan's
+            voxels around the box.
+        size : three ints or None
+            Exact size of the network's lattice, used instead of a multiple of ``divisible_by``. A
+            larger scan is cropped about its centre.
+        name : str
+            Name of the scan in an error message.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        CaseError
+            The scan has fewer than 16 voxels along an in-plane axis.
+        """
+        shape = tuple(int(n) for n in shape)
+        turn = orientations.ornt_transform(
+            nib.io_orientation(affine), orientations.axcodes2ornt(tuple(orientation))
+        )
+        axes = _layout(shape, turn, slice_axis)
+        _check_size(shape, axes, orientation, turn, name)
+        box = crop or [(0, n) for n in shape]
+        lengths = np.linalg.norm(np.asarray(affine, dtype=float)[:3, :3], axis=0)
+        index_map, extents = np.zeros((4, 4)), []
+        index_map[3, 3] = 1
+        for k, axis in enumerate(axes):
+            first, last = box[axis]
+            ratio = _ratio(spacing[k], lengths[axis])
+            extent = max(1, math.ceil((last - first) / ratio - _SAME_SPACING))
+            multiple = divisible_by if slice_axis is None or k < 2 else 1
+            fewest = least if k < 2 else 1
+            padded = size[k] or math.ceil(max(extent, fewest) / multiple) * multiple
+            before = (padded - extent) // 2
+            step = ratio * turn[axis, 1]
+            index_map[axis, k] = step
+            index_map[axis, 3] = (first + last - 1) / 2 - step * (before + (extent - 1) / 2)
+            extents.append(padded)
+        return cls(
+            source=Lattice.of(shape, affine), network=Lattice.of(extents, affine @ index_map)
+        )
+
+    @property
+    def network_shape(self) -> tuple[int, int, int]:
+        """Number of voxels along the network's axes: in plane, in plane, through plane."""
+        return self.network.shape
+
+    @property
+    def network_affine(self) -> np.ndarray:
+        """Network voxel index → millimetres, shape (4, 4)."""
+        return self.network.affine
+
+    @property
+    def network_spacing(self) -> tuple[float, float, float]:
+        """Distance between the network's voxel centres along its axes, in mm."""
+        return self.network.spacing
+
+    def _index_map(self) -> np.ndarray:
+        """Network voxel index → source voxel index, shape (4, 4)."""
+        return np.round(np.linalg.solve(self.source.affine, self.network.affine), _ROUND)
+
+    def _steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For each network axis: the source axis, source voxels per step, first source index."""
+        index_map = self._index_map()
+        axes = np.abs(index_map[:3, :3]).argmax(axis=0)
+        return axes, index_map[axes, np.arange(3)], index_map[axes, 3]
+
+    def apply(self, array: np.ndarray, fill: float = 0.0, labels: bool = False) -> np.ndarray:
+        """Bring an array from the source lattice to the network's.
+
+        Values are interpolated by cubic convolution (Keys, IEEE TASSP 29:1153, 1981) and clipped
+        to the range of the array, so that they do not overshoot. If the network's spacing is
+        larger than the scan's, a Gaussian low-pass filter is applied first, so that each voxel
+        averages over its own width (Cardoso et al., "Scale factor point spread function
+        matching", MICCAI 2015). If no resampling is needed, values are kept exactly.
+
+        Parameters
+        ----------
+        array : array, shape (..., I, J, K)
+            On the source lattice, channels first.
+        fill : float
+            Value of voxels outside the field of view of the scan.
+        labels : bool
+            Whether the values are labels, which are resampled by nearest neighbour.
+
+        Returns
+        -------
+        array, shape (..., X, Y, Z)
+            float32, or the type of the labels.
+
+        Raises
+        ------
+        ValueError
+            The array does not lie on the source lattice.
+        """
+        array = _on(self.source, array, labels)
+        axes, steps, starts = self._steps()
+        array = np.moveaxis(array, axes - 3, _AXES)
+        positions = [
+            start + step * np.arange(length)
+            for start, step, length in zip(starts, steps, self.network.shape, strict=True)
+        ]
+        lengths = array.shape[-3:]
+        array = _resample(array, positions, abs(steps), labels)
+        return np.ascontiguousarray(_filled(array, positions, lengths, fill))
+
+    def invert(self, array: np.ndarray, fill: float = 0.0, labels: bool = False) -> np.ndarray:
+        """Bring an array from the network's lattice back to the source's.
+
+        Parameters
+        ----------
+        array : array, shape (..., X, Y, Z)
+            On the network's lattice, channels first.
+        fill : float
+            Value of the voxels of the scan that lie outside the network's lattice, because they
+            were cropped away. It should be the background of the array's modality.
+        labels : bool
+            Whether the values are labels, which are resampled by nearest neighbour.
+
+        Returns
+        -------
+        array, shape (..., I, J, K)
+            float32, or the type of the labels; exactly the source's shape.
+
+        Raises
+        ------
+        ValueError
+            The array does not lie on the network's lattice.
+        """
+        array = _on(self.network, array, labels)
+        axes, steps, starts = self._steps()
+        positions, inner = [], []
+        covered: tuple[Any, ...] = (...,)
+        for axis, step, start, length in zip(axes, steps, starts, self.network.shape, strict=True):
+            extent = self.source.shape[axis]
+            points = np.round((np.arange(extent) - start) / step, _ROUND)
+            # Padding is not part of the image, so interpolation must not reach into it.
+            used = np.flatnonzero(_is_within(start + step * np.arange(length), extent))
+            positions.append(points)
+            inner.append(points - used[0])
+            covered += (slice(used[0], used[-1] + 1),)
+        array = _resample(array[covered], inner, 1 / abs(steps), labels)
+        array = _filled(array, positions, self.network.shape, fill)
+        return np.ascontiguousarray(np.moveaxis(array, _AXES, axes - 3))
+
+
+def _layout(
+    shape: tuple[int, ...], turn: np.ndarray, slice_axis: int | None
+) -> tuple[int, int, int]:
+    """The scan's axes in the order of the network: in plane, in plane, through plane."""
+    oriented = [int(np.flatnonzero(turn[:, 0] == k)[0]) for k in range(3)]
+    single = [axis for axis in oriented if shape[axis] == 1]
+    last = single[0] if len(single) == 1 else oriented[2 if slice_axis is None else slice_axis]
+    first, second = (axis for axis in oriented if axis != last)
+    return first, second, last
+
+
+def _check_size(
+    shape: tuple[int, ...], axes: Sequence[int], orientation: str, turn: np.ndarray, name: str
+) -> None:
+    for axis in axes[:2]:
+        if shape[axis] < FEWEST_IN_PLANE:
+            way = orientation[int(turn[axis, 0])]
+            problem = f"has {shape[axis]} voxels along its in-plane axis {axis} (towards {way})"
+            legal = (
+                f"at least {FEWEST_IN_PLANE} voxels along both in-plane axes, or slices of another "
+                "plane (--planes)"
+            )
+            raise CaseError(explain(name, "×".join(map(str, shape)), problem, legal))
+
+
+def _ratio(wanted: float | None, have: float) -> float:
+    """Network spacing / source spacing."""
+    if wanted is None or abs(wanted / have - 1) < _SAME_SPACING:
+        return 1.0
+    return wanted / have
+
+
+def _on(lattice: Lattice, array: np.ndarray, labels: bool) -> np.ndarray:
+    array = np.asarray(array) if labels else np.asarray(array, dtype=np.float32)
+    if array.shape[-3:] != lattice.shape:
+        raise ValueError(f"an array of shape {array.shape} is not on a lattice of {lattice.shape}")
+    return array
+
+
+def _is_within(positions: np.ndarray, length: int) -> np.ndarray:
+    """Which fractional indices lie in the field of view of an axis of ``length`` voxels."""
+    return np.abs(positions - (length - 1) / 2) <= length / 2 + _EDGE
+
+
+def _filled(
+    array: np.ndarray, positions: Sequence[np.ndarray], lengths: Sequence[int], fill: float
+) -> np.ndarray:
+    """``array`` with ``fill`` where the ``positions`` lie outside the field of view."""
+    for axis, points, length in zip(_AXES, positions, lengths, strict=True):
+        np.moveaxis(array, axis, 0)[~_is_within(points, length)] = fill
+    return array
+
+
+def _resample(
+    array: np.ndarray, positions: Sequence[np.ndarray], factors: np.ndarray, labels: bool
+) -> np.ndarray:
+    """Sample the last three axes of ``array`` at fractional indices, ``factors`` voxels apart."""
+    low, high = (0, 0) if labels else (array.min(), array.max())
+    for axis, points, factor in zip(_AXES, positions, factors, strict=True):
+        length = array.shape[axis]
+        inside = np.clip(points, 0, length - 1)
+        on_voxels = factor <= 1 + _SAME_SPACING and (inside == np.round(inside)).all()
+        if labels or on_voxels or length == 1:
+            array = np.take(array, np.floor(inside + 0.5).astype(int), axis=axis)
+        else:
+            weights = _weights(inside, length, factor).astype(np.float32)
+            array = np.moveaxis(np.tensordot(array, weights, (axis, 1)), -1, axis)
+    return array if labels else np.clip(array, low, high)
+
+
+def _weights(positions: np.ndarray, length: int, factor: float) -> np.ndarray:
+    """The matrix, shape (len(positions), length), that samples a line ``factor`` voxels apart."""
+    basis = np.eye(length)
+    if factor > 1 + _SAME_SPACING:
+        # A Gaussian's full width at half maximum is σ √(8 ln 2); variances add.
+        sigma = math.sqrt((factor**2 - 1) / (8 * math.log(2)))
+        basis = gaussian_filter1d(basis, sigma, axis=0, mode="nearest")
+    return CubicHermiteSpline(np.arange(length), basis, np.gradient(basis, axis=0))(positions)

@@ -1,0 +1,1 @@
+"""The machine: devices, memory, cost and progress."""

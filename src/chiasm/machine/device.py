@@ -1,0 +1,65 @@
+"""The device on which networks run. A device that is missing is an error, never a fallback."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from chiasm.errors import UsageError, explain
+
+
+def check_device(name: str) -> str:
+    """Return the name if it has a legal form. This function does not import torch."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise UsageError(explain("--device", name, "is not a device", "auto, cpu, cuda[:N], mps"))
+    return name
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The device and batch size of a run. They do not change the result beyond rounding.
+
+    Parameters
+    ----------
+    batch : int
+        Number of slices (of volumes, for a 3D network) in one network evaluation.
+    device : str
+        auto, cpu, cuda, cuda:N or mps.
+
+    Raises
+    ------
+    UsageError
+        A batch below 1, or a name that is no device. Whether the device is there is asked when
+        it is used (`resolve_device`).
+    """
+
+    batch: int = 8
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.batch, int) or self.batch < 1:
+            legal = "an integer of at least 1"
+            raise UsageError(explain("--batch", self.batch, "is not legal", legal))
+        check_device(self.device)
+
+
+def resolve_device(name: str = "auto"):  # type: ignore[no-untyped-def]  # torch.device, lazily
+    """The torch device of a name; "auto" is the first available of cuda, mps and cpu.
+
+    Raises
+    ------
+    UsageError
+        The name is not a device, or the device is not on this machine.
+    """
+    import torch
+
+    check_device(name)
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, yes in there.items() if yes), "cpu")
+    kind, _, index = name.partition(":")
+    missing = kind in there and not there[kind]
+    if missing or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
+        legal = ", ".join(["auto", "cpu", *(kind for kind, yes in there.items() if yes)])
+        raise UsageError(explain("--device", name, "is not on this machine", legal))
+    return torch.device(name)

@@ -1,0 +1,351 @@
+"""The interface of a translator, and the base classes of the translators."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+
+from chiasm.errors import CaseError, UsageError, explain
+from chiasm.image.context import PLANES
+from chiasm.image.intensity import IntensityMap, policy_for
+from chiasm.image.mask import checked_foreground
+from chiasm.image.modality import modality_name
+from chiasm.image.orientation import Turn
+from chiasm.image.preparation import GridSettings, Prepared, prepare
+from chiasm.image.volume import Volume
+from chiasm.machine.device import Resources, resolve_device
+from chiasm.machine.progress import Advance, progress
+from chiasm.methods.detail_transfer import DetailTransferSettings, with_detail
+from chiasm.methods.method import Method
+from chiasm.methods.options import NetworkOptions, Options
+from chiasm.methods.repeats import RunningMoments, another_acquisition, sample_seed
+from chiasm.models import Model
+
+# Translates all network inputs of one volume with a translator: (N, 1, *spatial).
+TranslateAll: TypeAlias = "Callable[[NetworkTranslator], Any]"
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A translated volume and a record of how it was made, which can be written as JSON.
+
+    If the scan was translated several times, ``volume`` is the mean of these repeats and
+    ``deviation`` is their standard deviation (N − 1 in the denominator). Both are on the same grid
+    and in the same units.
+    """
+
+    volume: Volume
+    record: dict[str, Any] = field(default_factory=dict)
+    deviation: Volume | None = None
+
+
+class Translator(ABC):
+    """Translates a volume to the model's target, on the same grid and in the target's units.
+
+    Parameters
+    ----------
+    model : Model
+        A model that this method can run.
+    options : Options
+        The options of this method, see `chiasm.methods.method.Method.check`.
+    resources : Resources
+        Batch size and device.
+    """
+
+    # The declaration of the method; `chiasm.methods.load` sets it.
+    method: Method
+    # Whether the model's weights are needed.
+    reads_weights: ClassVar[bool] = True
+
+    def __init__(self, model: Model, options: Any, resources: Resources | None = None) -> None:
+        self.model = model
+        self.options = options
+        self.resources = resources or Resources()
+
+    def towards(self, to: str) -> Self:
+        """The same translator for another target of its model.
+
+        Raises
+        ------
+        UsageError
+            The name is not a modality, or the model cannot make that modality.
+        """
+        target = self.model.towards(modality_name(to, "--to"))
+        turned = type(self)(target, self.options, self.resources)
+        turned.method = self.method
+        return turned
+
+    @property
+    def target(self) -> IntensityMap:
+        """The intensity map between [0, 1] and the target's units."""
+        assert self.model.config.intensity is not None  # the config of a translator has one
+        return self.model.config.intensity
+
+    def translate(self, volume: Volume, mask: np.ndarray | None = None) -> Translation:
+        """Translate one volume.
+
+        The result does not depend on the order in which the voxels are stored: the work is done
+        in canonical order (`chiasm.image.orientation`).
+
+        Parameters
+        ----------
+        volume : Volume
+            The source.
+        mask : bool array, shape of the volume, optional
+            The foreground mask, which is the brain for models of skull-stripped brains. Without
+            it, the foreground is computed from the scan.
+
+        Returns
+        -------
+        Translation
+            On the source's grid.
+
+        Raises
+        ------
+        CaseError
+            The volume cannot be prepared (`chiasm.image.preparation.prepare`), or the model was
+            not trained for its modality.
+        """
+        turn = Turn.of(volume)
+        inside = checked_foreground(mask, volume)
+        made = self.translate_canonical(turn.image(volume), turn.array(inside))
+        deviation = made.deviation
+        return Translation(
+            turn.image_back(made.volume, volume),
+            {"orientation": volume.orientation, **made.record},
+            None if deviation is None else turn.image_back(deviation, volume),
+        )
+
+    @abstractmethod
+    def translate_canonical(self, volume: Volume, mask: np.ndarray) -> Translation:
+        """Translate a volume in canonical order; its foreground is in the same order."""
+
+
+class IntensityTranslator(Translator):
+    """A translator that maps intensities on the source's own grid and uses no network."""
+
+    reads_weights = False
+
+    @abstractmethod
+    def change(self, unit: np.ndarray) -> np.ndarray:
+        """Map source intensities of the foreground, (n,) in [0, 1], to target intensities."""
+
+    def translate_canonical(self, volume: Volume, mask: np.ndarray) -> Translation:
+        start = perf_counter()
+        own = policy_for(volume.modality).fit(volume, mask)
+        array = np.full(volume.shape, self.target.background, dtype=np.float32)
+        unit = np.clip(own.forward(volume.array[mask]), 0, 1)
+        array[mask] = self.target.inverse(self.change(unit))
+        config = self.model.config
+        result = volume.with_array(array, modality=config.target, units=self.target.units)
+        record = {"intensity": own.model_dump(mode="json"), "seconds": perf_counter() - start}
+        return Translation(result, record)
+
+
+class NetworkTranslator(Translator):
+    """A translator that runs a network on the network inputs of a scan.
+
+    A network input is a slice, a slice with its neighbours, or the complete volume
+    (`chiasm.image.context`).
+
+    If ``options.samples`` is above 1, the scan is translated that many times, and the result is the
+    mean of these repeats. The first repeat equals a run with ``samples`` = 1. For the other
+    repeats, a method that ``draws_noise`` uses other seeds. Any other method translates simulated
+    acquisitions of the same scan (`chiasm.methods.repeats.another_acquisition`). This is test-time
+    augmentation (Wang et al., Neurocomputing 2019), so the deviation shows how much the result
+    depends on the acquisition. It does not show errors that all repeats share.
+    """
+
+    draws_noise: ClassVar[bool] = False
+    options: NetworkOptions
+
+    def __init__(self, model: Model, options: Any, resources: Resources | None = None) -> None:
+        super().__init__(model, options, resources)
+        self.seed = self.options.seed or 0
+        self.grids = self._grids()
+        own = model.config.settings.get("detail_transfer")
+        wanted = own is not None if self.options.detail is None else self.options.detail
+        self.detail = model.settings(DetailTransferSettings, "detail_transfer") if wanted else None
+
+    @abstractmethod
+    def run(self, source: Any, slice_indices: list[int], on_step: Any) -> Any:
+        """Translate one batch.
+
+        Parameters
+        ----------
+        source : Tensor, shape (B, images, \\*spatial)
+            In [0, 1], on the run's device.
+        slice_indices : list of int
+            The index of each network input in the volume. It seeds the noise of that input.
+        on_step : callable
+            It is called with (steps done, total steps).
+
+        Returns
+        -------
+        Tensor, shape (B, 1, \\*spatial)
+            In [0, 1] within rounding error.
+        """
+
+    def _grids(self) -> dict[str, GridSettings]:
+        """The grid of the network for each plane. The results of all planes are averaged."""
+        own, planes = self.model.config.grid, self.options.planes
+        if planes is None:
+            return {"own": own}
+        if self.model.config.context.kind == "3d":
+            problem = f"does not apply to the model {self.model.name}, which sees whole volumes"
+            raise UsageError(explain("--planes", planes, problem, "a model of slices"))
+        every = PLANES if planes == "orthogonal" else (planes,)
+        return {plane: own.across(plane) for plane in every}
+
+    def fitted(self, source: Any, foreground: Any, translate: TranslateAll) -> NetworkTranslator:
+        """This translator, adapted to one volume before the volume is translated.
+
+        Parameters
+        ----------
+        source, foreground : Tensor, shape (N, images, \\*spatial)
+            All network inputs of the volume, in [0, 1], and their foreground masks, on the CPU.
+        translate : callable
+            It translates all network inputs with a translator and returns (N, 1, \\*spatial).
+        """
+        return self
+
+    def told(self, modality: str | None) -> NetworkTranslator:
+        """This translator, adapted to the modality of the source.
+
+        Parameters
+        ----------
+        modality : str or None
+            None if the modality is unknown.
+        """
+        return self
+
+    def evaluations(self) -> int:
+        """Number of steps by which one batch advances the progress bar, with those of `fitted`."""
+        return 1
+
+    def memory(self, shape: tuple[int, ...]) -> int | None:
+        """Peak memory in bytes of a batch (B, images, \\*spatial); None if it is unknown."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of this run for the record; the model's defaults are filled in."""
+        return {}
+
+    def translate_canonical(self, volume: Volume, mask: np.ndarray) -> Translation:
+        import torch
+
+        config, samples = self.model.config, self.options.samples
+        if config.sources and volume.modality not in (None, *config.sources):
+            problem = f"is not a modality that the model {self.model.name} was trained to translate"
+            raise CaseError(explain("source", volume.modality, problem, ", ".join(config.sources)))
+        device = resolve_device(self.resources.device)
+        module = self.model.module.to(device)
+        views = [
+            prepare(volume, grid, config.context, divisible_by=module.divisible_by, mask=mask)
+            for grid in self.grids.values()
+        ]
+        for one in views:
+            self._check_memory(one, device)
+        start = perf_counter()
+        batches = sum(-(-len(one.slice_indices()) // self.resources.batch) for one in views)
+        total = batches * self.evaluations() * samples
+        moments = RunningMoments()
+        with torch.inference_mode(), progress(f"translate {volume.modality or ''}", total) as bar:
+            for index in range(samples):
+                results = [
+                    one.restore(self._repeat(index, one, device, bar), self.target, config.target)
+                    for one in views
+                ]
+                mean = np.mean([one.array for one in results], axis=0)
+                moments.add(self._detailed(mean, views[0]))
+        record = self._record(views, perf_counter() - start, str(device))
+        result = results[0].with_array(moments.mean.astype(np.float32))
+        if samples == 1:
+            return Translation(result, record)
+        deviation = result.with_array(moments.deviation.astype(np.float32))
+        record["deviation_rms"] = float(np.sqrt(np.mean(deviation.array[mask] ** 2)))
+        return Translation(result, record, deviation)
+
+    def _check_memory(self, view: Prepared, device: Any) -> None:
+        """Raise `CaseError` if a batch would not fit the memory, before the network is run."""
+        from chiasm.machine.memory import available_bytes
+
+        spatial = view.foreground.shape[: view.context.spatial_dims]
+        count = min(self.resources.batch, len(view.slice_indices()))
+        needed = self.memory((count, view.context.images, *spatial))
+        free = available_bytes(device)
+        if needed is None or free is None or needed <= free:
+            return
+        size = "×".join(map(str, spatial))
+        problem = f"needs about {needed / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} are free"
+        legal = f"a smaller --batch, or a coarser grid than that of the model {self.model.name}"
+        raise CaseError(explain("source", f"{size} voxels on the model's grid", problem, legal))
+
+    def _repeat(self, index: int, view: Prepared, device: Any, bar: Advance) -> np.ndarray:
+        """Repeat number ``index`` of the translation of all network inputs: (N, 1, \\*spatial)."""
+        import torch
+
+        source, indices = torch.from_numpy(view.samples()), view.slice_indices()
+        foreground = torch.from_numpy(view.context.samples(view.foreground))
+        size, translator = self.resources.batch, self.told(view.volume.modality)
+        if index:
+            seed = sample_seed(self.seed, index)
+            if self.draws_noise:
+                translator = copy(translator)
+                translator.seed = seed
+            else:
+                source = another_acquisition(source, foreground, seed)
+
+        def translate_all(chosen: NetworkTranslator) -> Any:
+            result = source.new_zeros((len(source), 1, *source.shape[2:]))
+            for first in range(0, len(indices), size):
+                some = indices[first : first + size]
+                out = chosen.run(source[some].to(device), some, lambda done, steps: bar(1))
+                result[some] = out.clamp(0, 1).cpu().float()
+            return result
+
+        return translate_all(translator.fitted(source, foreground, translate_all)).numpy()
+
+    def _detailed(self, array: np.ndarray, view: Prepared) -> np.ndarray:
+        """Apply detail transfer to a translation on the source's grid, in the target's units."""
+        if self.detail is None:
+            return array
+        seen = np.clip(view.intensity.forward(view.volume.array), 0, 1)
+        unit = with_detail(
+            seen, self.target.forward(array), view.mask, view.volume.spacing, self.detail
+        )
+        return np.where(view.mask, self.target.inverse(np.clip(unit, 0, 1)), array)
+
+    def _record(self, views: list[Prepared], seconds: float, device: str) -> dict[str, Any]:
+        n = sum(len(one.slice_indices()) for one in views)
+        by_plane = {
+            plane: one.grid.model_dump(mode="json")
+            for plane, one in zip(self.grids, views, strict=True)
+        }
+        return {
+            **views[0].record(),
+            **({"planes": by_plane} if self.options.planes else {}),
+            **self.told(views[0].volume.modality).settings(),
+            "detail_transfer": None if self.detail is None else self.detail.model_dump(),
+            "samples": self.options.samples,
+            "network_inputs": n,
+            "seconds": round(seconds, 3),
+            "seconds_per_input": round(seconds / max(n, 1), 4),
+            "device": device,
+        }
+
+
+__all__ = [
+    "IntensityTranslator",
+    "NetworkTranslator",
+    "Options",
+    "Resources",
+    "Translation",
+    "Translator",
+]

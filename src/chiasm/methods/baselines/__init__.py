@@ -1,0 +1,1 @@
+"""Published methods of other groups, for comparison."""

@@ -1,0 +1,26 @@
+"""SDEdit noises the source and denoises it with the target's model (Meng et al., ICLR 2022)."""
+
+from pydantic import Field
+
+from chiasm.methods.method import Method
+from chiasm.methods.options import SliceNoiseOptions
+
+
+class Options(SliceNoiseOptions):
+    """The options of one run."""
+
+    edit_from: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="The share of the diffusion process that is run on the noised scan, above 0 "
+        "and at most 1. A larger share keeps less of the scan.",
+    )
+
+
+METHOD = Method(
+    name="sdedit",
+    translator="chiasm.methods.sdedit.translator:SDEdit",
+    options=Options,
+    runs=("lmi-diffusion",),
+)

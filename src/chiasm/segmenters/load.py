@@ -1,0 +1,43 @@
+"""Makes a segmenter from a name or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chiasm import models
+from chiasm.errors import UsageError, explain
+from chiasm.machine.device import Resources, resolve_device
+from chiasm.registry import DEFAULT_SEGMENTER, SEGMENTERS
+from chiasm.segmenters.base import Segmenter
+
+
+def load_segmenter(
+    name: str | Path = DEFAULT_SEGMENTER, resources: Resources | None = None
+) -> Segmenter:
+    """Make a segmenter that can be called for many volumes. It reads the config, but no weights.
+
+    Parameters
+    ----------
+    name : str or Path
+        The name of a shipped model, a model folder, or the name of a registered segmenter that
+        needs no model folder.
+    resources : Resources, optional
+        Batch size and device.
+
+    Raises
+    ------
+    UsageError
+        There is no such segmenter.
+    CaseError
+        The config of the model cannot be read.
+    """
+    resources = resources or Resources()
+    resolve_device(resources.device)
+    if str(name) in SEGMENTERS:
+        kind = SEGMENTERS.load(str(name))
+        if not hasattr(kind, "build"):
+            return kind(resources)
+        legal = "the folder of a trained model"
+        raise UsageError(explain("--segmenter", name, "needs the weights of a model", legal))
+    loaded = models.load(name, kind="segmenter", argument="--segmenter")
+    return SEGMENTERS.load(loaded.config.method)(loaded, resources)
