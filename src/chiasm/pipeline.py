@@ -15,10 +15,11 @@ import numpy as np
 
 from chiasm import admission, files
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.files.find import mask_beside
+from chiasm.files.beside import foreground_beside
 from chiasm.files.nifti import affine_in_mm
 from chiasm.image.mask import checked_foreground, fitted_mask
 from chiasm.image.modality import modality_name
+from chiasm.image.orientation import Turn
 from chiasm.image.volume import LabelVolume, Volume
 from chiasm.machine.cost import measure
 from chiasm.methods.base import Translation, Translator
@@ -183,14 +184,14 @@ class Pipeline:
             *admission.content_warnings(volume),
             *admission.modality_warnings(known, self.translator, self.segmenter),
         ]
-        if mask is None and isinstance(image, str | Path):
-            mask = mask_beside(image)
-        if mask is None:
-            foreground = checked_foreground(None, volume)
-        else:
-            foreground, told = as_mask(mask, volume)
-            found += told
-            checked_foreground(foreground, volume)
+        foreground: np.ndarray | None = None
+        told: tuple[str, ...] = ()
+        if mask is not None:
+            foreground, told = as_mask(mask, volume, spacing)
+        elif isinstance(image, str | Path):
+            foreground, told, mask = foreground_beside(image, volume, spacing)
+        found += told
+        foreground = checked_foreground(foreground, volume)
         found += admission.skull_warnings(volume, foreground, brain_only=self.brain_only)
         score = None
         if self.translator is not None and self.check_translatability:
@@ -236,6 +237,12 @@ class Pipeline:
             translator = self.translator
             cost = measure(lambda: translator.translate(volume, foreground), self.device)
             translation = cost.result
+            name = f"the method {translator.method.name}"
+            checked = _on_grid(translation.volume, volume, name)
+            deviation = translation.deviation
+            if deviation is not None:
+                deviation = _on_grid(deviation, volume, name)
+            translation = Translation(checked, translation.record, deviation)
             spent = {"seconds": round(cost.seconds, 3), "memory_mb": round(cost.memory_mb)}
             record["translation"] = translation.record | {"cost": spent}
         if self.segmenter is not None:
@@ -243,6 +250,8 @@ class Pipeline:
             image = volume if translation is None else translation.volume
             own = measure(lambda: segmenter.segment(image, foreground), self.device)
             segmentation = own.result
+            labels = _on_grid(segmentation.labels, volume, f"the segmenter {segmenter.name}")
+            segmentation = Segmentation(labels, segmentation.record, segmentation.warnings)
             warnings = segmentation.warnings
             spent = {"seconds": round(own.seconds, 3), "memory_mb": round(own.memory_mb)}
             record["segmentation"] = segmentation.record | {"cost": spent}
@@ -255,6 +264,21 @@ class Pipeline:
             warnings,
             record,
         )
+
+
+def _on_grid(made: Any, scan: Volume, name: str) -> Any:
+    """What a translator or segmenter made, on the grid and in the storage order of the scan.
+
+    Code from outside the package may return another storage order, which is undone. Any other
+    grid is an error, because the output is written with the geometry of the scan.
+    """
+    if made.same_grid(scan):
+        return made
+    turned, turn = Turn.of(made).image(made), Turn.of(scan)
+    if not turned.same_grid(turn.image(scan)):
+        problem = f"returned {made!r}"
+        raise CaseError(explain(name, "", problem, f"the grid of the scan, {scan!r}"))
+    return turn.image_back(turned, scan)
 
 
 def _origin(mask: Mask | None) -> str:
@@ -302,15 +326,22 @@ def as_volume(
 
 def _image_in_memory(image: Any, modality: str | None, argument: str) -> Volume:
     """A nibabel image as a `Volume`, in millimetres whatever unit its header names."""
+    if not isinstance(image, nib.spatialimages.SpatialImage):
+        legal = "a path, a chiasm.Volume or a nibabel image"
+        raise UsageError(explain(argument, type(image).__name__, "is no image", legal))
     array = np.asarray(image.dataobj)
     extra = array.shape[3:]
     if any(size != 1 for size in extra):
         problem = f"has shape {array.shape}"
         raise CaseError(explain(argument, "image", problem, "three axes, or one volume in 4D"))
-    return Volume(array.reshape((*array.shape, 1)[:3]), affine_in_mm(image), modality=modality)
+    array, affine = array.reshape((*array.shape, 1)[:3]), affine_in_mm(image)
+    files.check_voxel_size(array.shape, affine, argument, "image")
+    return Volume(array, affine, modality=modality)
 
 
-def as_mask(mask: Mask, volume: Volume) -> tuple[np.ndarray, tuple[str, ...]]:
+def as_mask(
+    mask: Mask, volume: Volume, spacing: float | Sequence[float] | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """The foreground mask on the volume's grid, and sentences that say what looks wrong with it.
 
     Raises
@@ -322,7 +353,7 @@ def as_mask(mask: Mask, volume: Volume) -> tuple[np.ndarray, tuple[str, ...]]:
     found: Any = mask
     if isinstance(mask, str | Path):
         name = str(mask)
-        found = files.read_mask(mask, argument=argument)
+        found = files.read_mask(mask, spacing=spacing, argument=argument)
     elif not isinstance(mask, np.ndarray | Volume | LabelVolume):
         found = _image_in_memory(mask, None, argument)
     return fitted_mask(found, volume, argument=argument, name=name)

@@ -34,7 +34,12 @@ class Entry:
 
     def load(self) -> Any:
         """Return the object. It is imported at the first call."""
-        return imported(self.target)
+        try:
+            return imported(self.target)
+        except (ImportError, AttributeError) as error:
+            problem = f"cannot be imported ({type(error).__name__}: {error})"
+            legal = "an object that exists, as module:attribute"
+            raise UsageError(explain("registered name", self.target, problem, legal)) from error
 
 
 def imported(target: Any) -> Any:
@@ -139,7 +144,7 @@ def load_plugin(path: Path) -> None:
     sys.modules[name] = module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         if isinstance(error, UsageError):
             raise

@@ -63,6 +63,7 @@ RESULT = {
     },
     "summary": [line(name) for name in NAMES],
     "rows": [],
+    "warnings": ["sub-01, PDw→T1w: The mask was resampled."],
     "left_out": [],
     "failed": [],
 }

@@ -29,16 +29,18 @@ def command(
 ) -> int:
     """Score an image (MAE, PSNR, SSIM) or a label map (Dice, HD95, ASSD) against the truth."""
     from chiasm import files
+    from chiasm.files.find import spare_inputs
     from chiasm.scoring.evaluate import evaluate
 
     if json is not None:
         files.check_output(json, overwrite, argument="--json")
+        spare_inputs([json], [one for one in (pred, truth, mask) if one is not None], "--json")
     scores = evaluate(pred, truth, mask=mask, labels=labels, resample=resample)
     for warning in scores.warnings:
         warn(f"chiasm: warning: {warning}")
     # Plain ASCII is valid JSON on a terminal of any encoding.
     text = dumps(loads(scores.model_dump_json()), indent=2) + "\n"
     if json is not None:
-        files.write_text(json, text, overwrite=overwrite)
+        files.write_text(json, text, overwrite=overwrite, argument="--json")
     say(text, end="")
     return 0

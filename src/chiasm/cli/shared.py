@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chiasm import files
-from chiasm.cohort.plan import Case, check_kind_of_output, plan
+from chiasm.cohort.plan import check_kind_of_output, plan
 from chiasm.cohort.run import Task, run_tasks
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.find import Search, find_scans, spare_inputs
@@ -78,11 +78,14 @@ def process(
         for case in plan(search, output, names, folder=folder, deviation=deviation):
             given = {"modality": known, "mask": mask, "spacing": spacing}
             tasks.append(Task(case, pipeline, given))
+    if mask is not None:
+        spare_inputs((path for task in tasks for path in task.written), [mask])
     if report is not None:
         for search in searches:
             spare_inputs([report], search, "--report")
         spare_inputs([report], [mask] if mask else [], "--report")
-        _spare_outputs(report, [task.case for task in tasks])
+        _spare_outputs(report, tasks)
+    errors = dict.fromkeys(str(error) for search in searches for error in search.errors)
     asked = settings | {
         "input": [str(one) for one in inputs],
         "output": str(output),
@@ -93,7 +96,7 @@ def process(
     }
     return run_tasks(
         tasks,
-        searches[0].errors,
+        [CaseError(message) for message in errors],
         settings=asked,
         left_out=list(left_out),
         overwrite=overwrite,
@@ -130,8 +133,12 @@ def _search(
     return replace(search, scans=kept), [sentence]
 
 
-def _spare_outputs(report: Path, cases: Sequence[Case]) -> None:
-    outputs = {path.resolve() for case in cases for path in case.outputs}
+def _spare_outputs(report: Path, tasks: Sequence[Task]) -> None:
+    outputs = {path.resolve() for task in tasks for path in task.written}
+    folders = {parent for path in outputs for parent in path.parents}
     if report.resolve() in outputs:
         legal = "another file"
         raise UsageError(explain("--report", report, "is one of the output files", legal))
+    if report.resolve() in folders:
+        problem = "is a folder of the outputs"
+        raise UsageError(explain("--report", report, problem, "the name of a file"))

@@ -26,6 +26,8 @@ def command(
 ) -> int:
     """Translate scans into the target modality, on their own grid."""
     from chiasm.cli.shared import process, set_threads
+    from chiasm.errors import UsageError, explain
+    from chiasm.image.modality import modality_name
     from chiasm.machine.device import Resources
     from chiasm.methods.load import load_translator
     from chiasm.pipeline import Pipeline
@@ -33,6 +35,8 @@ def command(
     resources = Resources(batch=batch, device=device)
     set_threads(threads)
     targets = [None] if to is None else to.split(",")
+    if to is not None and len({modality_name(one, "--to") for one in to.split(",")}) < len(targets):
+        raise UsageError(explain("--to", to, "names a target twice", "each target once"))
     first = load_translator(model, method, targets[0], resources=resources, **options)
     translators = [first, *(first.towards(name or "") for name in targets[1:])]
     return process(

@@ -39,6 +39,15 @@ class Task:
     pipeline: Pipeline
     given: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Every file that is written: the outputs, and the table beside a label map."""
+        outputs = self.case.outputs
+        if self.pipeline.segmenter is None:
+            return outputs
+        labels = outputs[0 if self.pipeline.translator is None else 1]
+        return (*outputs, labels.with_name(f"{files.stem(labels)}.tsv"))
+
 
 def failure(error: BaseException) -> CaseError:
     """Turn any error of one scan into a `CaseError` with a message of one line.
@@ -137,7 +146,7 @@ def run_tasks(
                 "cases": records,
                 "failed": failed,
             }
-            text = json.dumps(content, indent=2) + "\n"
+            text = json.dumps(content, indent=2, default=_plain) + "\n"
             files.write_text(report, text, overwrite=overwrite, argument="--report")
     return 1 if failed else 0
 
@@ -148,7 +157,7 @@ def _done(task: Task, overwrite: bool, warned: set[str]) -> tuple[dict[str, Any]
     source = str(case.source)
     record: dict[str, Any] = {"input": source}
     try:
-        for path in case.outputs:
+        for path in task.written:
             files.check_output(path, overwrite)
         result = pipeline(case.source, warnings=case.scan.warnings, **task.given)
         for warning in result.warnings:
@@ -170,6 +179,11 @@ def _done(task: Task, overwrite: bool, warned: set[str]) -> tuple[dict[str, Any]
         return record | {"error": message}, message
     outputs = [str(path) for path in case.outputs]
     return record | {"outputs": outputs, **pipeline.settings(), **result.record}, None
+
+
+def _plain(value: Any) -> Any:
+    """A value of a record that JSON does not know: NumPy's as numbers, any other as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _versions() -> dict[str, str]:

@@ -63,7 +63,7 @@ class ResultsStore:
         """Store a finished row. It is on the disk when this returns."""
         try:
             with self.path.open("ab") as file:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+                file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -12,6 +12,7 @@ import numpy as np
 
 from chiasm import files
 from chiasm.errors import CaseError, explain
+from chiasm.files.beside import fitted_onto, foreground_beside
 from chiasm.files.find import LABELS, find_maps, find_scans
 from chiasm.files.subject import subject_of
 from chiasm.image.foreground import foreground_mask
@@ -43,6 +44,8 @@ class Case:
         The label map of the anatomy. Without one, scores are agreement with ``real_labels``.
     adjacent : bool
         Whether neighbouring slices of the array were neighbours in the scan.
+    warnings : tuple of str
+        What looks wrong about the source or its mask, in whole sentences.
     facts : dict
         Numbers that are copied into the rows of the case.
     """
@@ -56,6 +59,7 @@ class Case:
     session: str = ""
     adjacent: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def pair(self) -> str:
@@ -155,7 +159,10 @@ def find_sessions(
             lacks = f"{named} image" if named else "image of another modality"
             left_out.append(f"{name} was left out because it has no {lacks}.")
             continue
-        truth, mask = (_one_of(groups[kind]) if kind in groups else None for kind in kinds)
+        truth = _one_of(groups["dseg"]) if "dseg" in groups else None
+        # A mask of one scan alone is found beside that scan; this one is of the whole session.
+        masks = groups.get("mask", [])
+        mask = masks[0] if len(masks) == 1 else None
         sessions.append(Session(subject, session, _one_of(groups[target]), present, truth, mask))
     if not sessions:
         wanted_words = " or ".join(sources) if sources else "another modality"
@@ -202,7 +209,7 @@ class Reader:
         self.session, self.segment, self.slices = session, segment, slices
         self.target = files.read(session.target)
         self.truth = files.read_labels(session.truth) if session.truth else None
-        self.brain = files.read_labels(session.mask) if session.mask else None
+        self.brain = files.read_mask(session.mask) if session.mask else None
         self._segmented: list[tuple[Volume, np.ndarray, LabelVolume]] = []
 
     def read(self, modality: str) -> Case:
@@ -218,10 +225,10 @@ class Reader:
         """
         path = self.session.sources[modality]
         source = files.read(path, modality=modality)
-        if self.brain is None:
-            mask = foreground_mask(source)
-        else:
-            mask = resample_onto(self.brain, source).array > 0
+        beside, warnings, _ = foreground_beside(path, source)
+        if beside is None and self.brain is not None:
+            beside, warnings = fitted_onto(self.brain, source, str(self.session.mask))
+        mask = foreground_mask(source) if beside is None else np.array(beside)
         mask &= _field_of_view(self.target, source)
         if not mask.any():
             problem = f"and {self.session.target} show no common part of the foreground"
@@ -242,6 +249,7 @@ class Reader:
             None if self.truth is None else _onto(self.truth, source),
             self.session.session,
             adjacent=step == 1,
+            warnings=warnings,
         )
 
     def _labels_of(self, real: Volume, mask: np.ndarray) -> LabelVolume:

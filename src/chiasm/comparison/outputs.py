@@ -72,7 +72,7 @@ def write_all(folder: Path, result: Mapping[str, Any], shown: Sequence[str]) -> 
     rows = _picture_rows(folder / PICTURES, result, shown)
     grid = _grid(rows)
     with files.atomic(folder / GRID) as draft:
-        grid.save(draft, "PNG", optimize=True)
+        grid.save(draft, "PNG", optimize=True, pnginfo=files.png_mark())
     target = result["settings"]["target"]
     write_page(
         folder / PAGE,
@@ -84,7 +84,7 @@ def write_all(folder: Path, result: Mapping[str, Any], shown: Sequence[str]) -> 
         f"segmentation from top to bottom. An error of {_WORST:g} of the intensity range is white. "
         "The lowest picture of the source is the reference that segmentations are compared with.",
         rows=rows,
-        tables=_tables(result, (*_COLUMNS, _TRAINED), tuple(_COLUMNS)),
+        tables=_tables(result, (*_COLUMNS, _TRAINED), tuple(_COLUMNS)) | _warned(result),
         settings=_settings(result),
         overwrite=True,
     )
@@ -174,7 +174,7 @@ def _path(folder: Path, *names: str) -> Path:
 
 def _save(picture: Image.Image, path: Path) -> None:
     with files.atomic(path) as draft:
-        picture.save(draft, "PNG", optimize=True)
+        picture.save(draft, "PNG", optimize=True, pnginfo=files.png_mark())
 
 
 def _stack(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -248,6 +248,12 @@ def _slices(slices: int | None) -> str:
     if slices is None:
         return "all slices"
     return f"{slices} evenly spaced axial slice{'s' * (slices != 1)}"
+
+
+def _warned(result: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """A table of what looks wrong, if anything does."""
+    lines = [{"What looks wrong": one} for one in result["warnings"]]
+    return {"Warnings": lines} if lines else {}
 
 
 def _tables(

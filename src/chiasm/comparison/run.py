@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import chiasm
-from chiasm.admission import skull_warnings
+from chiasm.admission import content_warnings, skull_warnings
 from chiasm.cohort.run import failure
 from chiasm.cohort.store import SETTINGS, ResultsStore
 from chiasm.comparison import outputs
@@ -162,6 +162,7 @@ def compare(
         "methods": identities,
         "summary": summarise(rows, ceiling=real_name(goal), floor=FLOOR),
         "rows": rows,
+        "warnings": _warnings(rows),
         "left_out": left_out,
         "failed": run.failed,
     }
@@ -184,6 +185,14 @@ def _check_known(methods: Sequence[Candidate], sources: Iterable[str]) -> None:
             problem = f"knows none of {', '.join(sorted(sources))}"
             known = ", ".join(name for config in one.configs for name in config.sources)
             raise UsageError(explain("--methods", one.name, problem, f"sources {known}"))
+
+
+def _warnings(rows: Sequence[Row]) -> list[str]:
+    """What looks wrong, once for each subject and pair of modalities."""
+    found = (
+        f"{row['subject']}, {row['pair']}: {row['warnings']}" for row in rows if row.get("warnings")
+    )
+    return list(dict.fromkeys(found))
 
 
 def _versions() -> dict[str, str]:
@@ -249,7 +258,7 @@ class _Run:
             self._fail(path, error)
             advance(len(names))
             return
-        self._warn_unstripped(case, path)
+        case = self._admitted(case, path)
         if shown:
             outputs.draw_source(self.pictures, session.name, case)
         for name in names:
@@ -276,7 +285,14 @@ class _Run:
         self.failed.append(message if str(path) in message else f"-i {path}: {message}")
         _log.warning("chiasm: %s", self.failed[-1])
 
-    def _warn_unstripped(self, case: Case, path: Path) -> None:
+    def _admitted(self, case: Case, path: Path) -> Case:
+        """The case with what looks wrong about its scan, which is also logged."""
         brain_only = any(method.pipeline.brain_only for method in self.methods)
-        for warning in skull_warnings(case.source, case.mask, brain_only=brain_only):
+        found = (
+            *case.warnings,
+            *content_warnings(case.source),
+            *skull_warnings(case.source, case.mask, brain_only=brain_only),
+        )
+        for warning in found:
             _log.warning("chiasm: warning: %s: %s", path, warning)
+        return replace(case, warnings=found)

@@ -72,6 +72,7 @@ def score(case: Case, candidate: Candidate) -> Scored:
     row["seconds_per_slice"] = cost["seconds"] / int(case.mask.any(axis=others).sum())
     row["memory_mb"] = cost["memory_mb"]
     row["trained_on"] = candidate.trained_on
+    row["warnings"] = " ".join((*case.warnings, *made.warnings))
     return Scored({**row, **case.facts}, made.translation, made.labels)
 
 
@@ -80,6 +81,7 @@ def score_real(case: Case) -> Scored:
     row = _names(case, real_name(case.real.modality))
     row |= dict.fromkeys(_IMAGE_SCORES) | _label_row(case, case.real_labels)
     row |= dict.fromkeys(("seconds", "seconds_per_slice", "memory_mb", "trained_on"))
+    row["warnings"] = " ".join(case.warnings)
     return Scored({**row, **case.facts}, case.real, case.real_labels)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL.PngImagePlugin import PngInfo
 
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.absent import absent_content
@@ -109,6 +110,13 @@ def description(path: str | Path) -> str:
     return ""
 
 
+def png_mark() -> PngInfo:
+    """The text of a PNG that marks a picture as made by Chiasm, so that it is no scan."""
+    info = PngInfo()
+    info.add_text("Description", f"{_MARKS['synthetic']} {version('chiasm')}")
+    return info
+
+
 def made_by_chiasm(path: str | Path) -> bool:
     """Whether an image's header says that Chiasm translated or segmented it. Phantoms are not."""
     return description(path).startswith(_OUTPUT_MARKS)
@@ -138,17 +146,29 @@ def _read_array(
     if not path.exists():
         raise CaseError(explain(argument, path, "does not exist", "an existing file"))
     array, affine = _format_of(path, argument).read(path, check_spacing(spacing), argument)
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    # An axis of one voxel has no spacing, and a length of 0 is reported as a singular affine.
-    counted = lengths[(np.array(array.shape) > 1) & (lengths > 0)]
-    if ((counted < _SPACINGS[0]) | (counted > _SPACINGS[1])).any():
-        problem = f"has the spacing {'×'.join(f'{s:.3g}' for s in lengths)} mm"
-        legal = f"{_SPACINGS[0]:g} to {_SPACINGS[1]:g} mm (is the header's unit of space right?)"
-        raise CaseError(explain(argument, path, problem, legal))
+    check_voxel_size(array.shape, affine, argument, path)
     return array, affine
 
 
-def read_mask(path: str | Path, *, argument: str = "--mask") -> Volume:
+def check_voxel_size(
+    shape: Sequence[int], affine: np.ndarray, argument: str, name: str | Path
+) -> None:
+    """Refuse voxels of an implausible size (`CaseError`), which the wrong unit of space gives."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    # An axis of one voxel has no spacing, and a length of 0 is reported as a singular affine.
+    counted = lengths[(np.array(shape) > 1) & (lengths > 0)]
+    if ((counted < _SPACINGS[0]) | (counted > _SPACINGS[1])).any():
+        problem = f"has the spacing {'×'.join(f'{s:.3g}' for s in lengths)} mm"
+        legal = f"{_SPACINGS[0]:g} to {_SPACINGS[1]:g} mm (is the header's unit of space right?)"
+        raise CaseError(explain(argument, name, problem, legal))
+
+
+def read_mask(
+    path: str | Path,
+    *,
+    spacing: float | Sequence[float] | None = None,
+    argument: str = "--mask",
+) -> Volume:
     """Read a mask without changing it: 0 and 1, a label map, or probabilities.
 
     `chiasm.image.mask.fitted_mask` decides which of its voxels are inside.
@@ -158,7 +178,8 @@ def read_mask(path: str | Path, *, argument: str = "--mask") -> Volume:
     CaseError
         As in `read`, except that a mask may be empty or constant.
     """
-    array, affine = _read_array(Path(path), None, argument)
+    own = None if str(path).lower().endswith((".nii", ".nii.gz")) else spacing
+    array, affine = _read_array(Path(path), own, argument)
     try:
         return Volume(array, affine)
     except CaseError as error:

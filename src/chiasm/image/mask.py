@@ -42,7 +42,7 @@ def fitted_mask(
       100 or 255 and more than half of the smaller whole numbers occur.
     - If the grid of the mask differs by less than a tenth of a voxel everywhere, the mask is used
       without resampling, and a warning gives the distance in mm. A mask on another grid is
-      refused.
+      refused (`chiasm.files.beside` resamples a mask that lies beside a scan).
 
     Parameters
     ----------

@@ -10,9 +10,10 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 from pydantic import BaseModel, ConfigDict
 
+from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.nifti import affine_in_mm
-from chiasm.image.mask import told_apart
+from chiasm.image.mask import fitted_mask, told_apart
 from chiasm.image.volume import LabelVolume, Volume
 from chiasm.scoring.common_grid import (
     Image,
@@ -210,6 +211,9 @@ def _mask(
     if isinstance(mask, np.ndarray):
         return mask > 0
     name = _name(mask)
-    if isinstance(mask, Volume):
-        mask = LabelVolume(mask.array > 0, mask.affine, labels=())
-    return _on_grid(_label_volume(mask, "--mask"), truth, resample, "--mask", name)[0].array > 0
+    if isinstance(mask, LabelVolume):
+        return _on_grid(mask, truth, resample, "--mask", name)[0].array > 0
+    found = files.read_mask(mask) if isinstance(mask, str | Path) else _volume(mask, "--mask")
+    laid, _ = _on_grid(found, truth, resample, "--mask", name)
+    lattice = Volume(np.zeros(truth.shape, np.float32), truth.affine)
+    return fitted_mask(laid, lattice, argument="--mask", name=name)[0]

@@ -12,7 +12,7 @@ from chiasm.segmenters.base import Segmenter
 
 
 def load_segmenter(
-    name: str | Path = DEFAULT_SEGMENTER, resources: Resources | None = None
+    name: str | Path | Segmenter = DEFAULT_SEGMENTER, resources: Resources | None = None
 ) -> Segmenter:
     """Make a segmenter that can be called for many volumes. It reads the config, but no weights.
 
@@ -31,6 +31,8 @@ def load_segmenter(
     CaseError
         The config of the model cannot be read.
     """
+    if isinstance(name, Segmenter):
+        return name
     resources = resources or Resources()
     resolve_device(resources.device)
     if str(name) in SEGMENTERS:

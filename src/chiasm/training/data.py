@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from torch.utils.data import IterableDataset
 
 from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
+from chiasm.files.beside import foreground_beside
 from chiasm.files.find import find_images
 from chiasm.files.subject import subject_of
 from chiasm.image.foreground import looks_unstripped
@@ -30,6 +32,7 @@ from chiasm.training.batch import Batch
 from chiasm.training.settings import Augmentation, TrainingSettings
 
 # Number of quantiles that represent the intensities of a volume.
+_log = logging.getLogger("chiasm")
 _POPULATION = 1025
 
 
@@ -149,9 +152,11 @@ class Samples:
         scans = list(product(subjects, settings.grids))
         with progress("read", len(scans)) as advance:
             for subject, grid in scans:
-                volume = _read(subject)
-                self.unstripped.append(looks_unstripped(volume))
-                prepared = prepare(volume, grid, settings.context, divisible_by=divisible_by)
+                volume, mask = _read(subject)
+                self.unstripped.append(looks_unstripped(volume, mask))
+                prepared = prepare(
+                    volume, grid, settings.context, divisible_by=divisible_by, mask=mask
+                )
                 indices = prepared.slice_indices()
                 populations += [self._population(subject, prepared)] * len(indices)
                 images += list(prepared.samples()[indices])
@@ -299,17 +304,21 @@ def _warped(batch: Batch, rng: np.random.Generator, augmentation: Augmentation) 
     return replace(batch, **moved)
 
 
-def _read(subject: Subject) -> Volume:
-    """Read a subject's scan in canonical order, as in a run of the model."""
+def _read(subject: Subject) -> tuple[Volume, np.ndarray | None]:
+    """Read a subject's scan, and the brain mask beside it, in canonical order as in a run."""
     stored = files.read(subject.image, modality=subject.modality)
-    return Turn.of(stored).image(stored)
+    foreground, warnings, _ = foreground_beside(subject.image, stored)
+    for warning in warnings:
+        _log.warning("chiasm: warning: %s: %s", subject.image, warning)
+    turn = Turn.of(stored)
+    return turn.image(stored), None if foreground is None else turn.array(foreground)
 
 
 def _beside(source: Subject, prepared: Prepared) -> Prepared:
     """Prepare another scan of a subject on the grid of the first."""
-    volume = _read(source)
+    volume, mask = _read(source)
     try:
-        return prepare_onto(volume, prepared)
+        return prepare_onto(volume, prepared, mask=mask)
     except CaseError as error:
         raise CaseError(f"-i {source.image}: {error}") from None
 

@@ -9,12 +9,13 @@ from chiasm.methods.options import DeterministicOptions
 class Options(DeterministicOptions):
     """The options of one run."""
 
+    # None takes `intensity_mapping.iterations` from the model's config.json. The default for new
+    # models is in `intensity_mapping.py`.
     iterations: int | None = Field(
         default=None,
         ge=1,
-        description="The number of iterations, at least 1. In regression, each iteration after the "
-        "first uses the intensity mapping of the translation before it. In stylegan, the "
-        "iterations search for the latents of the image.",
+        description="The number of refinement iterations, at least 1. Each iteration after the "
+        "first uses the intensity mapping of the translation before it.",
     )
 
 
