@@ -157,6 +157,7 @@ from chiasm.registry import FORMATS
 
 class Vox:
     SUFFIXES = (".vox",)
+    RECORDS_SPACING = True
 
     def _open(self, path):
         try:

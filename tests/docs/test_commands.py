@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from chiasm import registry
-
 TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("*.md"))
 # Fenced blocks whose first words are ``sh run``; those of one page are run one after another.
 BLOCK = re.compile(r"^```sh run\n(.*?)^```", re.S | re.M)
@@ -21,11 +19,6 @@ def commands(page: Path) -> str:
     return "".join(BLOCK.findall(page.read_text(encoding="utf-8")))
 
 
-def surface_is_there() -> bool:
-    """Whether methods have options of their own, which the tutorials use."""
-    return "loss-guidance" in getattr(registry, "METHODS", {})
-
-
 def test_every_tutorial_starts_from_a_digital_brain() -> None:
     assert len(TUTORIALS) >= 5
     for page in TUTORIALS:
@@ -33,7 +26,6 @@ def test_every_tutorial_starts_from_a_digital_brain() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not surface_is_there(), reason="methods have no options of their own yet")
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_the_commands_of_a_tutorial_run(page: Path, tmp_path: Path) -> None:
     bin_folder = tmp_path / "bin"

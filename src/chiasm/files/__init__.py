@@ -178,8 +178,9 @@ def read_mask(
     CaseError
         As in `read`, except that a mask may be empty or constant.
     """
-    own = None if str(path).lower().endswith((".nii", ".nii.gz")) else spacing
-    array, affine = _read_array(Path(path), own, argument)
+    path = Path(path)
+    recorded = path.is_file() and _format_of(path, argument).RECORDS_SPACING
+    array, affine = _read_array(path, None if recorded else spacing, argument)
     try:
         return Volume(array, affine)
     except CaseError as error:

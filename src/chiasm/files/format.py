@@ -14,6 +14,9 @@ class Format(Protocol):
     SUFFIXES: tuple[str, ...]
     """The endings of file names, in lower case with the dot."""
 
+    RECORDS_SPACING: bool
+    """Whether files of this format record their spacing, so that none can be given."""
+
     def read(
         self, path: Path, spacing: tuple[float, float, float] | None, argument: str
     ) -> tuple[np.ndarray, np.ndarray]:

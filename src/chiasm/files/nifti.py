@@ -18,6 +18,7 @@ from chiasm.errors import CaseError, explain
 from chiasm.machine.free_memory import check_fits, does_not_fit
 
 SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz")
+RECORDS_SPACING = True
 _BROKEN = (OSError, EOFError, ValueError, zlib.error, HeaderDataError)
 _UNREADABLE = "cannot be read as NIfTI: not an image, damaged or truncated"
 _BLOCK = 4096  # bytes read at once if only the header is needed

@@ -21,6 +21,7 @@ from chiasm.errors import CaseError, explain
 from chiasm.machine.free_memory import does_not_fit
 
 SUFFIXES: tuple[str, ...] = (".png", ".tif", ".tiff")
+RECORDS_SPACING = False
 _TIFF = (".tif", ".tiff")
 _DISPLAY = ("L", "P", "S")  # directions of columns, rows and slices
 _TIFF_DESCRIPTION = 270  # number of the tag ImageDescription

@@ -162,7 +162,7 @@ class NetworkTranslator(Translator):
     depends on the acquisition. It does not show errors that all repeats share.
     """
 
-    draws_noise: ClassVar[bool] = False
+    draws_noise: bool = False
     options: NetworkOptions
 
     def __init__(self, model: Model, options: Any, resources: Resources | None = None) -> None:

@@ -13,6 +13,16 @@ from chiasm.errors import UsageError, explain
 from chiasm.image.context import Plane
 from chiasm.registry import SCHEDULERS
 
+# Help texts of options that several methods have with defaults of their own.
+GUIDANCE = (
+    "The weight of the guide, at least 0. 0 switches the guide off, and 1 is the weight of the "
+    "training. With a larger weight the result follows the scan more closely."
+)
+STRENGTH = (
+    "The distance by which each estimate is moved towards agreement with the scan, in units of the "
+    "sample (root mean square, at least 0)."
+)
+
 
 class Options(BaseModel):
     """The base of all options; it has none itself."""

@@ -335,9 +335,7 @@ def _run(
     brain_only = settings.brain_only
     if brain_only is None:
         brain_only = not any(samples.unstripped)
-    kept = dict(config.settings)
-    if "guides" in kept:  # the record holds all settings of the guides and their networks
-        kept["guides"] = module.guides.record()
+    kept = objective.kept_settings(config.settings)
     config = config.model_copy(update={"settings": kept, "brain_only": brain_only})
     models.save(output, config, module, card(config, output.name))
     return config
@@ -477,7 +475,7 @@ def _config(
         kind=kind.kind,
         method=kind.method,
         target=settings.target,
-        sources=_known_sources(settings, any_to_any),
+        sources=settings.known_sources,
         targets=scales if any_to_any else {},
         any_contrast=kind.any_contrast,
         brain_only=settings.brain_only,
@@ -497,10 +495,3 @@ def _kept(kind: type[Objective]) -> tuple[str, ...]:
     if kind.kind == "translator":
         return METHODS.load(kind.method).model_settings
     return SEGMENTERS.load(kind.method).model_settings
-
-
-def _known_sources(settings: TrainingSettings, any_to_any: bool) -> list[str]:
-    """The source modalities that the model accepts; empty if it accepts any."""
-    if not any_to_any:
-        return settings.sources
-    return [] if getattr(settings, "any_contrast", 0) else settings.modalities

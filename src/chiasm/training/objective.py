@@ -86,6 +86,10 @@ class Objective(ABC):
         """Whether a stage has anything to train with these settings."""
         return True
 
+    def kept_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings that the finished model keeps, completed by what the training found."""
+        return settings
+
     @classmethod
     def structures(
         cls, settings: TrainingSettings, found: Sequence[Label]
@@ -125,3 +129,11 @@ class Objective(ABC):
         return randomise_contrast(
             batch.image, batch.mask, batch.population, self.contrast, generator
         )
+
+
+class GuidedObjective(Objective):
+    """The training of a method whose network is conditioned on guides."""
+
+    def kept_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        # The record holds all settings of the guides and their networks.
+        return settings | {"guides": self.module.guides.record()}

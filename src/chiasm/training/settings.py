@@ -154,6 +154,11 @@ class TrainingSettings(BaseModel):
         """The target, then the sources. Indices of modalities refer to this order."""
         return [self.target, *self.sources]
 
+    @property
+    def known_sources(self) -> list[str]:
+        """The source modalities that the finished model accepts; empty if it accepts any."""
+        return self.sources
+
     def of_stage(self, name: str) -> Self:
         """The settings of one stage; an illegal one raises `UsageError`."""
         values = self.model_dump(mode="json")

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from chiasm.errors import UsageError, explain
 from chiasm.methods.method import Method
-from chiasm.methods.options import SamplingOptions
+from chiasm.methods.options import GUIDANCE, STRENGTH, SamplingOptions
 
 
 class Options(SamplingOptions):
@@ -15,9 +15,7 @@ class Options(SamplingOptions):
     guidance: float | None = Field(
         default=None,
         ge=0,
-        description="The weight of the guide, at least 0. 0 switches the guide off, and 1 is "
-        "the weight of the training. With a larger weight the result follows the scan more "
-        "closely.",
+        description=GUIDANCE,
     )
     start: Literal["noise", "estimate"] = Field(
         default="noise",
@@ -27,19 +25,23 @@ class Options(SamplingOptions):
     strength: float = Field(
         default=0.0,
         ge=0,
-        description="The distance by which each estimate is moved towards agreement with the "
-        "scan, in units of the sample (root mean square, at least 0).",
+        description=STRENGTH,
     )
 
     @model_validator(mode="after")
     def _no_diffusion_no_options_of_it(self) -> "Options":
         if self.start != "estimate":
             return self
-        for name in ("strength", "steps", "scheduler", "guidance"):
-            if name in self.model_fields_set and getattr(self, name) not in (None, 0.0):
-                problem = "changes nothing, because --start estimate runs no diffusion"
-                legal = "--start noise, or leave this option out"
-                raise UsageError(explain(f"--{name}", getattr(self, name), problem, legal))
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        unused = [
+            name for name in ("steps", "scheduler", "guidance") if given.get(name) is not None
+        ]
+        unused += ["strength"] * bool(given.get("strength"))
+        unused += ["seed"] * (given.get("seed") is not None and self.samples == 1)
+        for name in unused:
+            problem = "changes nothing, because --start estimate runs no diffusion"
+            legal = "--start noise, or leave this option out"
+            raise UsageError(explain(f"--{name}", given[name], problem, legal))
         return self
 
 

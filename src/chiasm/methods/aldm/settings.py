@@ -93,6 +93,10 @@ class Settings(AdversarialTraining, DiffusionTraining, ContrastTraining):
             raise ValueError("all_targets excludes the cycle loss, so losses.cycle must be 0")
         return self
 
+    @property
+    def known_sources(self) -> list[str]:
+        return [] if self.any_contrast else self.modalities
+
     def check(self) -> None:
         super().check()
         self.diffusion.schedule.scheduler(self.diffusion.scheduler, self.diffusion.parameterisation)

@@ -41,6 +41,8 @@ class ALDM(DiffusionTranslator):
     def __init__(self, model: Model, options: Any, resources: Resources | None = None) -> None:
         super().__init__(model, options, resources)
         self.loss_guidance = LossGuidanceSettings(strength=options.strength)
+        # Without diffusion, samples differ by the acquisition, as in other methods without noise.
+        self.draws_noise = options.start == "noise"
         latent = model.settings(LatentSettings, "latent")
         if options.start == "estimate" and latent.translator is None:
             problem = f"does not exist in the model {model.name}"

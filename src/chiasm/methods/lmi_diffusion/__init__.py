@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from chiasm.methods.method import Method
-from chiasm.methods.options import SliceNoiseOptions
+from chiasm.methods.options import GUIDANCE, SliceNoiseOptions
 
 
 class Options(SliceNoiseOptions):
@@ -12,9 +12,7 @@ class Options(SliceNoiseOptions):
     guidance: float | None = Field(
         default=None,
         ge=0,
-        description="The weight of the guide, at least 0. 0 switches the guide off, and 1 is "
-        "the weight of the training. With a larger weight the result follows the scan more "
-        "closely.",
+        description=GUIDANCE,
     )
 
 

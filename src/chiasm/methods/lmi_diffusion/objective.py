@@ -11,7 +11,7 @@ from chiasm.diffusion.denoiser import DiffusionSettings
 from chiasm.methods.detail_transfer import DetailTransferSettings
 from chiasm.training.batch import Batch
 from chiasm.training.diffusion import DiffusionTraining, random_times
-from chiasm.training.objective import Objective
+from chiasm.training.objective import GuidedObjective
 from chiasm.training.settings import ContrastTraining, GuidedTraining
 
 
@@ -45,7 +45,7 @@ class Settings(GuidedTraining, ContrastTraining, DiffusionTraining):
         self.diffusion.schedule.scheduler(self.diffusion.scheduler, self.diffusion.parameterisation)
 
 
-class DiffusionObjective(Objective):
+class DiffusionObjective(GuidedObjective):
     """Mean absolute error of the network's prediction at random times.
 
     Times are drawn with a density proportional to t^(timestep_bias − 1). Early training needs the

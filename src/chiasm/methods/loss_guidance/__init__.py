@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from chiasm.methods.method import Method
-from chiasm.methods.options import SliceNoiseOptions
+from chiasm.methods.options import GUIDANCE, STRENGTH, SliceNoiseOptions
 
 
 class Options(SliceNoiseOptions):
@@ -12,15 +12,12 @@ class Options(SliceNoiseOptions):
     strength: float | None = Field(
         default=None,
         ge=0,
-        description="The distance by which each estimate is moved towards agreement with the "
-        "scan, in units of the sample (root mean square, at least 0).",
+        description=STRENGTH,
     )
     guidance: float = Field(
         default=0.0,
         ge=0,
-        description="The weight of the guide, at least 0. 0 switches the guide off, and 1 is "
-        "the weight of the training. With a larger weight the result follows the scan more "
-        "closely.",
+        description=GUIDANCE,
     )
 
 

@@ -15,7 +15,7 @@ from chiasm.methods.regression.intensity_mapping import (
     measured_mapping,
 )
 from chiasm.training.batch import Batch
-from chiasm.training.objective import Objective
+from chiasm.training.objective import GuidedObjective
 from chiasm.training.settings import ContrastTraining, GuidedTraining
 
 NETWORK: dict[str, Any] = {
@@ -49,7 +49,7 @@ class Settings(GuidedTraining, ContrastTraining):
     detail_transfer: DetailTransferSettings | None = Field(default_factory=DetailTransferSettings)
 
 
-class RegressionObjective(Objective):
+class RegressionObjective(GuidedObjective):
     """Mean absolute error between the network's output and the target image."""
 
     kind = "translator"

@@ -11,7 +11,7 @@ from chiasm.augment.contrast import ContrastSettings, degrade
 from chiasm.methods.detail_transfer import DetailTransferSettings
 from chiasm.methods.regression.objective import NETWORK
 from chiasm.training.batch import Batch
-from chiasm.training.objective import Objective
+from chiasm.training.objective import GuidedObjective
 from chiasm.training.settings import ContrastTraining, GuidedTraining
 
 
@@ -30,7 +30,7 @@ class Settings(GuidedTraining, ContrastTraining):
     detail_transfer: DetailTransferSettings | None = None
 
 
-class PairedObjective(Objective):
+class PairedObjective(GuidedObjective):
     """Mean absolute error between the network's output and the target image.
 
     The network is that of `RegressionObjective`. Its input is a real image of a source modality,

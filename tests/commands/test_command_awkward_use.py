@@ -1,4 +1,4 @@
-"""What a reviewer's awkward use of the commands found, each with inputs of its own."""
+"""Awkward use of the commands: nothing is lost, and nothing wrong is written without a word."""
 
 import json
 
