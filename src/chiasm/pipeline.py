@@ -6,7 +6,7 @@ The command line, the Python interface, the demonstration and the comparison all
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,8 +40,9 @@ class Result:
         The scan as it was read.
     foreground : bool array, shape of the source
         The foreground mask (the brain or the whole head), given or found.
-    translation, deviation : Volume or None
-        The translated scan, and the standard deviation if it was translated several times.
+    translation, deviation, expected_error : Volume or None
+        The translated scan, the standard deviation if it was translated several times, and the
+        absolute error that the model expects if it learned to.
     labels : LabelVolume or None
         The segmentation, if one was made.
     warnings : tuple of str
@@ -54,6 +55,7 @@ class Result:
     foreground: np.ndarray
     translation: Volume | None = None
     deviation: Volume | None = None
+    expected_error: Volume | None = None
     labels: LabelVolume | None = None
     warnings: tuple[str, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +63,7 @@ class Result:
     @property
     def images(self) -> list[Volume | LabelVolume]:
         """All images that were made, in the order in which they are written."""
-        made = (self.translation, self.labels, self.deviation)
+        made = (self.translation, self.labels, self.deviation, self.expected_error)
         return [image for image in made if image is not None]
 
 
@@ -101,6 +103,11 @@ class Pipeline:
         self.translator = translator
         self.segmenter = segmenter
         self.check_translatability = check_translatability
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The maps that are written beside the translation (`Translator.maps`)."""
+        return () if self.translator is None else self.translator.maps
 
     @property
     def target(self) -> str | None:
@@ -206,15 +213,7 @@ class Pipeline:
         }
         if score is not None:
             record["translatability"] = score.model_dump(mode="json")
-        return Result(
-            result.source,
-            result.foreground,
-            result.translation,
-            result.deviation,
-            result.labels,
-            tuple(found),
-            record | result.record,
-        )
+        return replace(result, warnings=tuple(found), record=record | result.record)
 
     def process(self, volume: Volume, foreground: np.ndarray) -> Result:
         """Translate and segment a scan that was read and checked.
@@ -238,11 +237,7 @@ class Pipeline:
             cost = measure(lambda: translator.translate(volume, foreground), self.device)
             translation = cost.result
             name = f"the method {translator.method.name}"
-            checked = _on_grid(translation.volume, volume, name)
-            deviation = translation.deviation
-            if deviation is not None:
-                deviation = _on_grid(deviation, volume, name)
-            translation = Translation(checked, translation.record, deviation)
+            translation = translation.each(lambda made: _on_grid(made, volume, name))
             spent = {"seconds": round(cost.seconds, 3), "memory_mb": round(cost.memory_mb)}
             record["translation"] = translation.record | {"cost": spent}
         if self.segmenter is not None:
@@ -260,6 +255,7 @@ class Pipeline:
             foreground,
             None if translation is None else translation.volume,
             None if translation is None else translation.deviation,
+            None if translation is None else translation.expected_error,
             None if segmentation is None else segmentation.labels,
             warnings,
             record,

@@ -178,6 +178,10 @@ NETWORKS = Registry(
     "network",
     {
         "unet": Entry("chiasm.networks.unet:unet", "MONAI BasicUNet, without a time input."),
+        "folded-unet": Entry(
+            "chiasm.networks.folded_unet:folded_unet",
+            "MONAI BasicUNet on folded voxels, without a time input.",
+        ),
         "diffusion-unet": Entry(
             "chiasm.networks.unet:diffusion_unet", "MONAI DiffusionModelUNet, conditioned on time."
         ),

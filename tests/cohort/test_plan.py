@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chiasm import files
-from chiasm.cohort.plan import deviation_beside, plan, with_desc
+from chiasm.cohort.plan import map_beside, plan, with_desc
 from chiasm.errors import CaseError, UsageError
 from chiasm.files.find import find_scans
 from chiasm.image.volume import LabelVolume, Volume
@@ -63,7 +63,7 @@ def test_a_name_never_gets_a_second_desc(tmp_path):
         "sub-1_desc-preproc_T2w.nii.gz",
         "sub-2_desc-preproc_T2w.nii.gz",
     )
-    assert planned([tmp_path], suffixes=("T1w", "dseg"), deviation=True, folder=True) == [
+    assert planned([tmp_path], suffixes=("T1w", "dseg"), maps=("std",), folder=True) == [
         [f"sub-1_desc-preproc{one}.nii.gz" for one in ("FromPDw_T1w", "FromPDw_dseg")]
         + ["sub-1_desc-preprocFromPDwStd_T1w.nii.gz"],
         [f"sub-1_desc-preproc{one}.nii.gz" for one in ("FromT2w_T1w", "FromT2w_dseg")]
@@ -101,7 +101,7 @@ def test_one_desc_in_camel_case_at_the_end(entities, words, expected):
     ],
 )
 def test_the_file_of_the_deviation(name, expected):
-    assert deviation_beside(Path("x") / name) == Path("x") / expected
+    assert map_beside(Path("x") / name, "std") == Path("x") / expected
 
 
 def test_one_file_for_one_named_scan(tmp_path):
@@ -110,7 +110,7 @@ def test_one_file_for_one_named_scan(tmp_path):
     for inputs in ([path], [path, tmp_path / "in/../in/a_PDw.nii.gz"]):
         (case,) = plan(find_scans(inputs), output, ["T1w"])
         assert (case.source, case.outputs) == (path, (output,))
-    (case,) = plan(find_scans([path]), output, ["T1w"], deviation=True)
+    (case,) = plan(find_scans([path]), output, ["T1w"], maps=("std",))
     assert case.outputs == (output, tmp_path / "made_desc-std.nii.gz")
     assert plan(find_scans([tmp_path / "nowhere.nii"]), output, ["T1w"]) == []
     other = scan(tmp_path, "b_PDw.nii.gz")

@@ -2,8 +2,9 @@
 
 In use, the guide is computed from a modality in which the order of tissue brightness is unknown.
 Random contrasts prepare the network for this in training. The idea comes from SynthSeg (Billot
-2023), but it is applied to a real or simulated image instead of a label map, so that no labels
-are needed.
+2023). It is applied to a real or simulated image, so that no labels are needed. Where the
+structures of the image are known, a share of the contrasts is made from them
+(`chiasm.augment.structures`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from monai.networks.layers import GaussianFilter
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
+
+from chiasm.augment.structures import equation_means, paint, random_means
 
 
 class ContrastSettings(BaseModel):
@@ -34,6 +36,16 @@ class ContrastSettings(BaseModel):
         too, one contrast is not a function of the intensities of another.
     bias, gamma, blur, noise : float
         Largest bias, log-exponent, standard deviation of the blur, standard deviation of the noise.
+    structures, equations : float
+        Shares of the samples, among those whose structures are known, that get a random intensity
+        for each structure, and the intensities of a random scan by the signal equations. The
+        others get a random intensity map.
+    texture : float
+        Largest standard deviation inside a structure, in samples made from structures.
+    thick : float
+        Share of the samples that are acquired in thick slices, along a random axis.
+    thickness : float
+        Largest thickness of the slices, in voxels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -45,6 +57,11 @@ class ContrastSettings(BaseModel):
     gamma: float = Field(default=0.3, ge=0)
     blur: float = Field(default=0.6, ge=0)
     noise: float = Field(default=0.04, ge=0)
+    structures: float = Field(default=0.4, ge=0, le=1)
+    equations: float = Field(default=0.4, ge=0, le=1)
+    texture: float = Field(default=0.06, ge=0)
+    thick: float = Field(default=0.0, ge=0, le=1)
+    thickness: float = Field(default=6.0, ge=1)
 
 
 def intensity_map(image: Tensor, values: Tensor) -> Tensor:
@@ -108,13 +125,80 @@ def normalise(image: Tensor, mask: Tensor, low: float = 0.5, high: float = 99.5)
     return out
 
 
+def _along(image: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """Multiply each line of an image along an axis by a matrix."""
+    return torch.tensordot(matrix.to(image), image, dims=([1], [axis])).movedim(0, axis)
+
+
+def _profiles(centres: Tensor, length: int, sigma: float) -> Tensor:
+    """Gaussian weights of the voxels around each centre, (centres, length); rows sum to 1."""
+    offset = torch.arange(length) - centres[:, None]
+    return torch.softmax(-0.5 * (offset / max(sigma, 1e-3)) ** 2, dim=1)
+
+
+def _interpolation(centres: Tensor, length: int) -> Tensor:
+    """Linear interpolation from values at equally spaced centres to voxels: (length, centres)."""
+    if len(centres) == 1:
+        return torch.ones((length, 1))
+    step = float(centres[1] - centres[0])
+    at = ((torch.arange(length) - centres[0]) / step).clamp(0, len(centres) - 1)
+    left = at.floor().clamp(max=len(centres) - 2)
+    index = torch.arange(len(centres))
+    return (1 - (at[:, None] - index).abs()).clamp(min=0) * (
+        (index == left[:, None]) | (index == left[:, None] + 1)
+    )
+
+
+class Slices:
+    """Acquisition of one image in thick slices along an axis, and interpolation back to voxels.
+
+    Parameters
+    ----------
+    length : int
+        Number of voxels along the axis.
+    settings : ContrastSettings
+        A share ``thick`` of the images has slices of up to ``thickness`` voxels. Up to a quarter of
+        their distance is a gap.
+    """
+
+    def __init__(
+        self,
+        spatial: tuple[int, ...],
+        settings: ContrastSettings,
+        generator: torch.Generator | None,
+    ) -> None:
+        happens, size, gap, start, axis = torch.rand(5, generator=generator).tolist()
+        self.thick = happens < settings.thick
+        self.axis = int(axis * len(spatial))
+        if not self.thick:
+            return
+        step = 1 + size * (settings.thickness - 1)
+        length = spatial[self.axis]
+        centres = torch.arange(start * min(step, length - 1), length, step)
+        self.acquire = _profiles(centres, length, step * (1 - gap / 4) / 2.355)
+        self.restore = _interpolation(centres, length)
+
+    def image(self, image: Tensor, noise: float, generator: torch.Generator | None) -> Tensor:
+        """Acquire (C, \\*spatial) with noise of this standard deviation."""
+
+        def noisy(x: Tensor) -> Tensor:
+            return x + torch.randn(x.shape, generator=generator).to(x) * noise
+
+        if not self.thick:
+            return noisy(image)
+        slices = _along(image, self.acquire, 1 + self.axis)
+        return _along(noisy(slices), self.restore, 1 + self.axis)
+
+
 class Acquisition:
-    """A random gamma, bias, blur and noise for each sample of a batch.
+    """A random gamma, bias, blur, slice thickness and noise for each sample of a batch.
 
     Parameters
     ----------
     shape : tuple of int
         (B, C, \\*spatial).
+    absolute : bool
+        Whether intensities are in absolute units, as in CT: there is no gamma and no bias.
     """
 
     def __init__(
@@ -122,29 +206,35 @@ class Acquisition:
         shape: tuple[int, ...],
         settings: ContrastSettings,
         generator: torch.Generator | None,
+        *,
+        absolute: bool = False,
     ) -> None:
         self.shape, self.settings, self.generator = shape, settings, generator
         one_each = (shape[0], 1, *(1,) * (len(shape) - 2))
-        self.exponent = torch.exp(
-            settings.gamma * (torch.rand(one_each, generator=generator) * 2 - 1)
-        )
-        self.bias = bias_field(shape, settings.bias, generator)
+        gamma, bias = (0.0, 0.0) if absolute else (settings.gamma, settings.bias)
+        self.exponent = torch.exp(gamma * (torch.rand(one_each, generator=generator) * 2 - 1))
+        self.bias = bias_field(shape, bias, generator)
+        self.strength = bias
         self.sigmas = torch.rand(shape[0], generator=generator) * settings.blur
         self.level = torch.rand(one_each, generator=generator) * settings.noise
+        self.slices = [Slices(shape[2:], settings, generator) for _ in range(shape[0])]
 
     def image(self, image: Tensor) -> Tensor:
         """Degrade (B, C, \\*spatial) in [0, 1]; the result may leave [0, 1].
 
         Parameters drawn for a single sample apply to any B.
         """
-        device, spatial = image.device, image.ndim - 2
+        device, spatial, count = image.device, image.shape[2:], len(image)
         image = image.clamp(0, 1) ** self.exponent.to(device) * self.bias.to(device)
-        blurred = [
-            GaussianFilter(spatial, max(float(sigma), 1e-3)).to(device)(one[None])
-            for sigma, one in zip(self.sigmas.expand(len(image)), image, strict=True)
-        ]
-        noise = torch.randn(image.shape, generator=self.generator) * self.level
-        return torch.cat(blurred) + noise.to(device)
+        acquired = []
+        for index, one in enumerate(image):
+            own = index if len(self.slices) == count else 0
+            sigma, noise = float(self.sigmas[own]), float(self.level[own])
+            for axis, length in enumerate(spatial):
+                blur = _profiles(torch.arange(length), length, sigma)
+                one = _along(one, blur, 1 + axis) if sigma > 0.2 else one
+            acquired.append(self.slices[own].image(one, noise, self.generator))
+        return torch.stack(acquired)
 
     def population(self, values: Tensor) -> Tensor:
         """Degrade single voxels from anywhere in the volume, shape (B, Q)."""
@@ -153,7 +243,7 @@ class Acquisition:
         gain = torch.rand(values.shape, generator=self.generator) - 0.5
         noise = torch.randn(values.shape, generator=self.generator) * self.level.view(one_each)
         values = values.clamp(0, 1) ** self.exponent.view(one_each).to(device)
-        return values * (1 + self.settings.bias * gain).to(device) + noise.to(device)
+        return values * (1 + self.strength * gain).to(device) + noise.to(device)
 
 
 def degrade(
@@ -225,14 +315,74 @@ def randomise_contrast(
     acquisition = Acquisition(shape, settings, generator)
     seen = acquisition.image(mapped)
     voxels = acquisition.population(intensity_map(population, values))
-    low, high = voxels.quantile(voxels.new_tensor([0.005, 0.995]), dim=1)
-    width = (high - low).clamp(min=1e-6)
+    return _on_unit_range(seen, voxels, mask, absolute=False)
 
-    def on_unit_range(x: Tensor) -> Tensor:
+
+def randomise_structures(
+    image: Tensor,
+    mask: Tensor,
+    population: Tensor,
+    structures: Tensor,
+    places: Tensor,
+    settings: ContrastSettings,
+    generator: torch.Generator | None = None,
+) -> Randomised:
+    """As `randomise_contrast`, for images whose structures are known.
+
+    Each sample gets a contrast by one of three ways, see `ContrastSettings`.
+
+    Parameters
+    ----------
+    image, mask, population, settings, generator
+        As in `randomise_contrast`.
+    structures : uint8 Tensor, shape of the image
+        Positions in `chiasm.phantom.structures.STRUCTURES`.
+    places : uint8 Tensor, shape of the population
+        The structures of the voxels of the population.
+    """
+    made = []
+    for index in range(len(image)):
+        way = float(torch.rand((), generator=generator))
+        one = slice(index, index + 1)
+        if way >= settings.structures + settings.equations:
+            mapped = randomise_contrast(image[one], mask[one], population[one], settings, generator)
+            made.append(mapped)
+            continue
+        absolute = False
+        if way < settings.structures:
+            means = random_means(generator)
+        else:
+            means, absolute = equation_means(generator)
+        # In CT's window, grey and white matter are only a tenth of the range apart.
+        level = settings.texture * (0.3 if absolute else 1)
+        deviations = torch.rand(len(means), generator=generator) * level * (means != 0)
+        # Neighbouring slices are one thin volume, so that thick slices can reach across them.
+        volume = structures[index] if structures.shape[1] > 1 else structures[index, 0]
+        drawn = paint(volume, means, deviations, generator)[None, None]
+        noise = torch.randn(places[one].shape, generator=generator)
+        chosen = places[one].long()
+        voxels = means[chosen] + deviations[chosen] * noise
+        acquisition = Acquisition(tuple(drawn.shape), settings, generator, absolute=absolute)
+        seen = acquisition.image(drawn).reshape(1, *image.shape[1:])
+        voxels = acquisition.population(voxels)
+        made.append(_on_unit_range(seen, voxels, mask[one], absolute=absolute))
+    return Randomised(
+        torch.cat([one.image for one in made]), torch.cat([one.population for one in made])
+    )
+
+
+def _on_unit_range(image: Tensor, voxels: Tensor, mask: Tensor, *, absolute: bool) -> Randomised:
+    """Scale to [0, 1] by percentiles of the population, unless the range is absolute."""
+    low, width = voxels.new_zeros(len(voxels)), voxels.new_ones(len(voxels))
+    if not absolute:
+        low, high = voxels.quantile(voxels.new_tensor([0.005, 0.995]), dim=1)
+        width = (high - low).clamp(min=1e-6)
+
+    def scaled(x: Tensor) -> Tensor:
         one_each = (-1, *(1,) * (x.ndim - 1))
         return ((x - low.view(one_each)) / width.view(one_each)).clamp(0, 1)
 
-    return Randomised(on_unit_range(seen) * mask, on_unit_range(voxels))
+    return Randomised(scaled(image) * mask, scaled(voxels))
 
 
 def randomise_some(

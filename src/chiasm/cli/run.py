@@ -54,5 +54,4 @@ def command(
         report=report,
         settings={"batch": batch, "device": device, "threads": threads},
         folder=True,
-        deviation=(options.get("samples") or 1) > 1,
     )

@@ -40,7 +40,6 @@ def process(
     report: Path | None,
     settings: dict[str, Any],
     folder: bool = False,
-    deviation: bool = False,
 ) -> int:
     """Find scans, process each with every pipeline, and write the results and the report.
 
@@ -52,7 +51,7 @@ def process(
         One for each target.
     suffixes : sequence of sequence of str
         The BIDS suffixes of each pipeline's outputs.
-    folder, deviation : bool
+    folder : bool
         As in `chiasm.cohort.plan.plan`.
 
     Returns
@@ -75,7 +74,7 @@ def process(
             search, others = Search((), errors=(error,), inputs=tuple(inputs)), []
         searches.append(search)
         left_out |= dict.fromkeys([*search.sentences(), *others])
-        for case in plan(search, output, names, folder=folder, deviation=deviation):
+        for case in plan(search, output, names, folder=folder, maps=pipeline.maps):
             given = {"modality": known, "mask": mask, "spacing": spacing}
             tasks.append(Task(case, pipeline, given))
     if mask is not None:

@@ -51,5 +51,4 @@ def command(
         report=report,
         settings={"batch": batch, "device": device, "threads": threads},
         folder=len(translators) > 1,
-        deviation=(options.get("samples") or 1) > 1,
     )

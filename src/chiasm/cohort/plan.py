@@ -61,7 +61,7 @@ def plan(
     suffixes: Sequence[str],
     *,
     folder: bool = False,
-    deviation: bool = False,
+    maps: Sequence[str] = (),
 ) -> list[Case]:
     """Plan the cases of a run, in the order in which the scans were found.
 
@@ -82,9 +82,9 @@ def plan(
         already: ``sub-01_desc-preprocFromPDw_T1w.nii.gz``.
     folder : bool
         Whether the output has to be a folder because each scan has several outputs.
-    deviation : bool
-        Whether the standard deviation of the first output is written too. It is the last output:
-        ``sub-01_desc-std_T1w.nii.gz``.
+    maps : sequence of str
+        Names of maps that are written for the first output, after the other outputs: "std" gives
+        ``sub-01_desc-std_T1w.nii.gz`` (`chiasm.methods.base.Translation`).
 
     Raises
     ------
@@ -97,16 +97,16 @@ def plan(
     if to_file and len(search.scans) + len(search.errors) > 1:
         raise UsageError(explain("-o", output, "names one file", "a folder for several inputs"))
     if to_file:
-        single = (output, deviation_beside(output)) if deviation else (output,)
+        single = (output, *(map_beside(output, name) for name in maps))
         cases = [Case(scan, single) for scan in search.scans]
     else:
-        cases = _named(search.scans, output, suffixes, deviation)
+        cases = _named(search.scans, output, suffixes, maps)
     spare_inputs((path for case in cases for path in case.outputs), search)
     return cases
 
 
 def _named(
-    scans: Sequence[FoundScan], output: Path, suffixes: Sequence[str], deviation: bool
+    scans: Sequence[FoundScan], output: Path, suffixes: Sequence[str], maps: Sequence[str]
 ) -> list[Case]:
     """The cases with outputs in a folder. All names are different."""
     names = Counter((scan.below, _entities(scan), _ending(scan.path)) for scan in scans)
@@ -116,8 +116,7 @@ def _named(
         if names[scan.below, entities, ending] > 1:
             entities = with_desc(entities, f"from {scan.modality or stem(scan.path)}")
         outputs = tuple(output / scan.below / f"{entities}_{suffix}{ending}" for suffix in suffixes)
-        if deviation:
-            outputs += (deviation_beside(outputs[0]),)
+        outputs += tuple(map_beside(outputs[0], name) for name in maps)
         if outputs in cases:
             problem = f"would hold the results of both {cases[outputs].source} and {scan.path}"
             raise UsageError(explain("-o", outputs[0], problem, "inputs with different names"))
@@ -148,11 +147,11 @@ def _camel(words: Sequence[str]) -> str:
     return "".join(parts[:1] + [part[0].upper() + part[1:] for part in parts[1:]])
 
 
-def deviation_beside(image: Path) -> Path:
-    """The file of the standard deviation of an image, as in ``sub-01_desc-std_T1w.nii.gz``."""
+def map_beside(image: Path, kind: str) -> Path:
+    """The file of a map of an image: "std" gives ``sub-01_desc-std_T1w.nii.gz``."""
     name, ending = stem(image), _ending(image)
     entities, suffix = _split(name)
-    parts = filter(None, (with_desc(entities, "std"), suffix))
+    parts = filter(None, (with_desc(entities, kind), suffix))
     return image.with_name(f"{'_'.join(parts)}{ending}")
 
 

@@ -53,6 +53,10 @@ class IntensityMap(BaseModel):
         scaled = np.asarray(array, dtype=np.float64) * (self.high - self.low) + self.low
         return scaled.astype(np.float32)
 
+    def difference(self) -> IntensityMap:
+        """The map of differences of intensities, such as errors: 0 stays 0, also outside."""
+        return IntensityMap(low=0, high=self.high - self.low, units=self.units, background=0)
+
 
 class IntensityPolicy(BaseModel):
     """How the intensity map of a scan is found.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -36,13 +36,24 @@ class Translation:
     """A translated volume and a record of how it was made, which can be written as JSON.
 
     If the scan was translated several times, ``volume`` is the mean of these repeats and
-    ``deviation`` is their standard deviation (N − 1 in the denominator). Both are on the same grid
-    and in the same units.
+    ``deviation`` is their standard deviation (N − 1 in the denominator). ``expected_error`` is the
+    absolute error that the model expects, if it learned to. All are on the same grid and in the
+    same units.
     """
 
     volume: Volume
     record: dict[str, Any] = field(default_factory=dict)
     deviation: Volume | None = None
+    expected_error: Volume | None = None
+
+    def each(self, change: Callable[[Volume], Volume]) -> Translation:
+        """The translation after a change of all its volumes."""
+        names = ("volume", "deviation", "expected_error")
+        held = {name: getattr(self, name) for name in names}
+        changed: dict[str, Any] = {
+            name: change(one) for name, one in held.items() if one is not None
+        }
+        return replace(self, **changed)
 
 
 class Translator(ABC):
@@ -82,6 +93,14 @@ class Translator(ABC):
         return turned
 
     @property
+    def maps(self) -> tuple[str, ...]:
+        """The maps that are written beside the translation, in the order of `Result.images`.
+
+        "std" is the standard deviation and "err" the expected absolute error.
+        """
+        return ()
+
+    @property
     def target(self) -> IntensityMap:
         """The intensity map between [0, 1] and the target's units."""
         assert self.model.config.intensity is not None  # the config of a translator has one
@@ -115,12 +134,9 @@ class Translator(ABC):
         turn = Turn.of(volume)
         inside = checked_foreground(mask, volume)
         made = self.translate_canonical(turn.image(volume), turn.array(inside))
-        deviation = made.deviation
-        return Translation(
-            turn.image_back(made.volume, volume),
-            {"orientation": volume.orientation, **made.record},
-            None if deviation is None else turn.image_back(deviation, volume),
-        )
+        record = {"orientation": volume.orientation, **made.record}
+        turned = made.each(lambda one: turn.image_back(one, volume))
+        return replace(turned, record=record)
 
     @abstractmethod
     def translate_canonical(self, volume: Volume, mask: np.ndarray) -> Translation:
@@ -188,8 +204,8 @@ class NetworkTranslator(Translator):
 
         Returns
         -------
-        Tensor, shape (B, 1, \\*spatial)
-            In [0, 1] within rounding error.
+        Tensor, shape (B, 1 or 2, \\*spatial)
+            In [0, 1] within rounding error. A second channel holds the expected absolute error.
         """
 
     def _grids(self) -> dict[str, GridSettings]:
@@ -214,6 +230,16 @@ class NetworkTranslator(Translator):
             It translates all network inputs with a translator and returns (N, 1, \\*spatial).
         """
         return self
+
+    @property
+    def gives_expected_error(self) -> bool:
+        """Whether `run` returns the expected error."""
+        return False
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        several = ("std",) * (self.options.samples > 1)
+        return several + ("err",) * self.gives_expected_error
 
     def told(self, modality: str | None) -> NetworkTranslator:
         """This translator, adapted to the modality of the source.
@@ -255,22 +281,27 @@ class NetworkTranslator(Translator):
         start = perf_counter()
         batches = sum(-(-len(one.slice_indices()) // self.resources.batch) for one in views)
         total = batches * self.evaluations() * samples
-        moments = RunningMoments()
+        moments, errors = RunningMoments(), RunningMoments()
         with torch.inference_mode(), progress(f"translate {volume.modality or ''}", total) as bar:
             for index in range(samples):
-                results = [
-                    one.restore(self._repeat(index, one, device, bar), self.target, config.target)
-                    for one in views
-                ]
+                made = [(one, self._repeat(index, one, device, bar)) for one in views]
+                results = [one.restore(two[:, :1], self.target, config.target) for one, two in made]
                 mean = np.mean([one.array for one in results], axis=0)
                 moments.add(self._detailed(mean, views[0]))
+                if self.gives_expected_error:
+                    width = self.target.difference()
+                    each = [one.restore(two[:, 1:], width, config.target) for one, two in made]
+                    errors.add(np.mean([one.array for one in each], axis=0))
         record = self._record(views, perf_counter() - start, str(device))
         result = results[0].with_array(moments.mean.astype(np.float32))
-        if samples == 1:
-            return Translation(result, record)
-        deviation = result.with_array(moments.deviation.astype(np.float32))
-        record["deviation_rms"] = float(np.sqrt(np.mean(deviation.array[mask] ** 2)))
-        return Translation(result, record, deviation)
+        deviation = expected = None
+        if samples > 1:
+            deviation = result.with_array(moments.deviation.astype(np.float32))
+            record["deviation_rms"] = float(np.sqrt(np.mean(deviation.array[mask] ** 2)))
+        if self.gives_expected_error:
+            expected = result.with_array(errors.mean.astype(np.float32))
+            record["expected_error_mean"] = float(expected.array[mask].mean())
+        return Translation(result, record, deviation, expected)
 
     def _check_memory(self, view: Prepared, device: Any) -> None:
         """Raise `CaseError` if a batch would not fit the memory, before the network is run."""
@@ -288,7 +319,7 @@ class NetworkTranslator(Translator):
         raise CaseError(explain("source", f"{size} voxels on the model's grid", problem, legal))
 
     def _repeat(self, index: int, view: Prepared, device: Any, bar: Advance) -> np.ndarray:
-        """Repeat number ``index`` of the translation of all network inputs: (N, 1, \\*spatial)."""
+        """Repeat number ``index`` of the translation of all network inputs: as `run` returns."""
         import torch
 
         source, indices = torch.from_numpy(view.samples()), view.slice_indices()
@@ -303,7 +334,8 @@ class NetworkTranslator(Translator):
                 source = another_acquisition(source, foreground, seed)
 
         def translate_all(chosen: NetworkTranslator) -> Any:
-            result = source.new_zeros((len(source), 1, *source.shape[2:]))
+            channels = 1 + self.gives_expected_error
+            result = source.new_zeros((len(source), channels, *source.shape[2:]))
             for first in range(0, len(indices), size):
                 some = indices[first : first + size]
                 out = chosen.run(source[some].to(device), some, lambda done, steps: bar(1))

@@ -87,3 +87,59 @@ def rician(signal: np.ndarray, sigma: float, rng: np.random.Generator) -> np.nda
     """
     real, imaginary = rng.standard_normal((2, *signal.shape), dtype=np.float32) * np.float32(sigma)
     return np.hypot(signal + real, imaginary).astype(np.float32)
+
+
+def ringing(image: np.ndarray, axis: int, share: float) -> np.ndarray:
+    """Gibbs ringing: high spatial frequencies along an axis are not acquired.
+
+    Parameters
+    ----------
+    image : array
+    axis : int
+    share : float
+        Share of the frequencies that are acquired, 0 to 1. With 1, the image does not change.
+
+    Returns
+    -------
+    float32 array
+        The magnitude.
+    """
+    length = image.shape[axis]
+    kept = np.abs(np.fft.fftfreq(length)) <= share / 2
+    shape = [1] * image.ndim
+    shape[axis] = length
+    spectrum = np.fft.fft(image, axis=axis) * kept.reshape(shape)
+    return np.abs(np.fft.ifft(spectrum, axis=axis)).astype(np.float32)
+
+
+def motion(
+    image: np.ndarray, axis: int, shift: float, start: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Ghosts of a sudden movement: a part of the frequencies belongs to a shifted image.
+
+    Parameters
+    ----------
+    image : array
+    axis : int
+        The phase-encoding axis. The frequencies along it are acquired one after the other.
+    shift : float
+        Distance of the movement along this axis, in voxels.
+    start : float
+        When the movement happens, as a share of the acquisition. The centre of the frequencies is
+        at one half. The later it is, the weaker are the ghosts.
+    rng : Generator
+        Draws the direction.
+
+    Returns
+    -------
+    float32 array
+        The magnitude.
+    """
+    length = image.shape[axis]
+    frequencies = np.fft.fftfreq(length)
+    order = (frequencies + 0.5) % 1  # acquired from the lowest to the highest frequency
+    moved = np.exp(-2j * np.pi * frequencies * shift * rng.choice([-1, 1]))
+    shape = [1] * image.ndim
+    shape[axis] = length
+    phase = np.where(order >= start, moved, 1).reshape(shape)
+    return np.abs(np.fft.ifft(np.fft.fft(image, axis=axis) * phase, axis=axis)).astype(np.float32)

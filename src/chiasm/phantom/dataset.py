@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.phantom.simulation import Settings, subject
+from chiasm.phantom.simulation import Settings, Subject, subject
 
 _BIDS_VERSION = "1.10.0"
 # Parameter (or the end of its name) → its description, and its units if it has any.
 _MEANINGS = {
+    "anatomy": ("Label map of the person whose head was deformed", ""),
+    "plane": ("Plane of the slices", ""),
     "seed": ("Seed that gives this subject again", ""),
     "size": ("Size relative to the MNI152 template", ""),
     "rotation_deg": ("Rotation about an axis", "deg"),
@@ -148,9 +151,17 @@ def write_dataset(
             problem = f"holds {path.relative_to(directory)}, which is not part of the new dataset"
             raise CaseError(explain("-o", directory, problem, "an empty or a new folder"))
 
+    make: Callable[[int], Subject] = partial(subject, settings=settings)
+    references = ["Fonov et al., NeuroImage 2011, 54:313 (ICBM 2009 templates)"]
+    if settings.anatomies is not None:
+        from chiasm.phantom.head_subject import head_subject, label_maps
+
+        paths = label_maps(settings.anatomies)
+        make = partial(head_subject, settings=settings, paths=paths)
+        references = [f"The label maps of {settings.anatomies.name}"]
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(names, start=1):
-        simulated = subject(subject_seed(seed, number), settings)
+        simulated = make(subject_seed(seed, number))
         folder = directory / name / "anat"
         for modality, volume in simulated.volumes.items():
             path = folder / f"{name}_{modality}.nii.gz"
@@ -169,7 +180,7 @@ def write_dataset(
         "BIDSVersion": _BIDS_VERSION,
         "DatasetType": "raw",
         "GeneratedBy": [{"Name": "chiasm", "Version": version("chiasm")}],
-        "ReferencesAndLinks": ["Fonov et al., NeuroImage 2011, 54:313 (ICBM 2009 templates)"],
+        "ReferencesAndLinks": references,
     }
     texts = (json.dumps(description, indent=2) + "\n", "\n".join(table) + "\n", _sidecar(columns))
     for path, text in zip(top, texts, strict=True):

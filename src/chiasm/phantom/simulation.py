@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from chiasm.errors import UsageError, explain
 from chiasm.image.modality import modality_name
 from chiasm.image.volume import LabelVolume, Volume
+from chiasm.phantom.appearance import APPEARANCES
 from chiasm.phantom.artefacts import bias_field, rician, thick_slices
 from chiasm.phantom.contrast import PROPERTIES, SEQUENCES, Biology, PulseSequence
 
@@ -22,6 +31,11 @@ _LEGAL = {
     "spacing": "more than 0, up to 8 mm",
     "lesions": "true or false",
     "head": "true or false",
+    "tumours": "true or false",
+    "resections": "true or false",
+    "any_plane": "true or false",
+    "artefacts": "true or false",
+    "thickness": "two numbers of mm, the first at least 0 and not above the second",
     "modalities": f"one or more of {', '.join(SEQUENCES)}",
     "field_strengths": f"one or more of {', '.join(map(str, PROPERTIES))} (tesla)",
 }
@@ -43,6 +57,18 @@ class Settings(BaseModel):
         Names as in `chiasm.image.modality.modality_name`, with a signal equation in `SEQUENCES`.
     field_strengths : tuple of float
         In tesla; each subject is scanned at one of them.
+    anatomies : Path or None
+        A folder of label maps with FreeSurfer labels. Each subject is then the deformed head of one
+        of these people. Otherwise it is a deformed average brain.
+    tumours, resections : bool
+        Whether there are tumours with oedema, and resection cavities. They need ``anatomies``.
+    thickness : tuple of two floats
+        Smallest and largest thickness of the slices, in mm.
+    any_plane : bool
+        Whether slices are axial, coronal or sagittal at random; otherwise they are axial.
+    artefacts : bool
+        Whether there are ringing and ghosts of motion. ``any_plane`` and ``artefacts`` need
+        ``anatomies``.
 
     Raises
     ------
@@ -57,6 +83,12 @@ class Settings(BaseModel):
     head: bool = False
     modalities: tuple[str, ...] = Field(default=("T1w", "PDw", "T2w", "FLAIR"), min_length=1)
     field_strengths: tuple[float, ...] = Field(default=tuple(PROPERTIES), min_length=1)
+    anatomies: Path | None = None
+    tumours: bool = False
+    resections: bool = False
+    thickness: tuple[float, float] = (1.0, 4.0)
+    any_plane: bool = False
+    artefacts: bool = False
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -71,11 +103,33 @@ class Settings(BaseModel):
     @field_validator("modalities")
     @classmethod
     def _with_an_equation(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = tuple(dict.fromkeys(modality_name(name, "--modalities") for name in names))
-        for name in known:
-            if name not in SEQUENCES:
-                raise ValueError(f"{name} has no signal equation")
-        return known
+        return tuple(dict.fromkeys(modality_name(name, "--modalities") for name in names))
+
+    @field_validator("thickness")
+    @classmethod
+    def _in_order(cls, range_: tuple[float, float]) -> tuple[float, float]:
+        low, high = range_
+        if not 0 <= low <= high < float("inf"):
+            raise ValueError(f"{low:g} to {high:g} is no range")
+        return range_
+
+    @model_validator(mode="after")
+    def _fit_the_anatomy(self) -> Settings:
+        with_equation = SEQUENCES if self.anatomies is None else APPEARANCES
+        for name in self.modalities:
+            if name not in with_equation:
+                problem = f"{name} has no signal equation for this anatomy"
+                legal = f"one or more of {', '.join(with_equation)}"
+                raise UsageError(explain("--modalities", name, problem, legal))
+        if self.anatomies is not None:
+            return self
+        for option in ("tumours", "resections", "any_plane", "artefacts"):
+            if getattr(self, option):
+                flag = f"--{option.replace('_', '-')}"
+                raise UsageError(
+                    explain(flag, "", "needs the heads of real people", "--anatomies DIR with it")
+                )
+        return self
 
     @field_validator("field_strengths")
     @classmethod
@@ -146,7 +200,7 @@ def _scan(
     sequence = SEQUENCES[name](rng, biology.tissues["csf"].t1)
     gain = rng.uniform(300, 900) / sequence.signal(biology.tissues["white"])
     snr, bias = rng.uniform(20, 50), rng.uniform(0.05, 0.2)
-    thickness, offset = rng.uniform(1, 4), rng.uniform()
+    thickness, offset = rng.uniform(*settings.thickness), rng.uniform()
 
     image = gain * _ideal(anatomy, sequence, biology, settings.head)
     image = thick_slices(image, settings.spacing, thickness, offset)

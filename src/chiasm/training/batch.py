@@ -21,6 +21,9 @@ class Batch:
         The foreground.
     population : Tensor, shape (B, Q)
         Quantiles of the intensities of each sample's whole volume.
+    structures, places : uint8 Tensor, optional
+        For heads made from label maps, the structure (`chiasm.phantom.structures`) of each voxel,
+        (B, images, \\*spatial), and of each value of ``population``.
     labels : Tensor, optional
         The channel of each voxel, for segmenters.
     source, source_mask : Tensor, optional
@@ -46,6 +49,8 @@ class Batch:
     every: Tensor | None = None
     latents: Tensor | None = None
     mirrored: Tensor | None = None
+    structures: Tensor | None = None
+    places: Tensor | None = None
 
     @property
     def factor(self) -> int:
@@ -65,6 +70,13 @@ class Batch:
         """The foreground of the middle image: bool, (B, 1, \\*spatial)."""
         middle = self.mask.shape[1] // 2
         return self.mask[:, middle : middle + 1]
+
+    @property
+    def centre_structures(self) -> Tensor:
+        """The structures of the middle image: (B, 1, \\*spatial)."""
+        assert self.structures is not None  # heads from label maps have them
+        middle = self.structures.shape[1] // 2
+        return self.structures[:, middle : middle + 1]
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""

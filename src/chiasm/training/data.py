@@ -237,7 +237,7 @@ class Samples:
 
 
 # The fields of a batch that have the voxels of the images.
-_SPATIAL = ("image", "mask", "labels", "source", "source_mask", "every")
+_SPATIAL = ("image", "mask", "labels", "source", "source_mask", "every", "structures")
 
 
 def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:

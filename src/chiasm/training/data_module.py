@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chiasm.training.anatomies import AnatomySamples, find_label_maps
 from chiasm.training.data import find_subjects, split
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
@@ -15,7 +16,7 @@ from chiasm.training.sources import find_paired, split_unpaired
 
 # Settings that change the samples.
 _READ = {
-    *("target", "sources", "grid", "context", "planes", "validation_share"),
+    *("target", "sources", "anatomies", "grid", "context", "planes", "validation_share"),
     *("train_subjects", "validation_subjects", "seed"),
 }
 
@@ -43,6 +44,8 @@ class DataModule:
         CaseError, UsageError
             See `find_subjects`, `find_paired`, `split` and `split_unpaired`.
         """
+        if settings.anatomies is not None:
+            return Split(*split(find_label_maps(self.folder), settings))
         found = find_subjects(self.folder, settings.target, with_labels=kind.with_labels)
         if kind.with_source in ("paired", "any"):
             found = find_paired(self.folder, found, settings.sources)
@@ -68,7 +71,7 @@ class DataModule:
         )
         if self._read is None or self._read[0] != key:
             self._read = None  # the memory might not hold old and new samples together
-            read = kind.samples_class
+            read: Any = kind.samples_class if settings.anatomies is None else AnatomySamples
             laid_out: dict[str, Any] = {"divisible_by": divisible_by, "channels": channels}
             train, validation = (
                 read(side, settings, **laid_out) for side in (subjects.train, subjects.validation)

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from chiasm import files, models
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.image.intensity import IntensityMap
-from chiasm.image.volume import Label
+from chiasm.image.volume import TISSUES, Label
 from chiasm.machine.cost import forget_peak, memory_is, peak_mb
 from chiasm.machine.device import resolve_device
 from chiasm.machine.progress import Advance, progress
@@ -256,7 +256,8 @@ def _run(
     subjects = data.subjects(settings, kind)
 
     seed_everything(settings.seed, verbose=False)
-    labels, channels = kind.structures(settings, _structures(subjects))
+    found = _structures(subjects) if settings.anatomies is None else list(TISSUES)
+    labels, channels = kind.structures(settings, found if kind.with_labels else [])
     draft = _draft(settings, kind, labels)
     module = models.build(draft)
     taken = None if begin is None else begin(draft, module)

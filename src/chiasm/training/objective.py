@@ -13,6 +13,7 @@ from chiasm.augment.contrast import (
     ContrastSettings,
     Randomised,
     randomise_contrast,
+    randomise_structures,
 )
 from chiasm.image.volume import Label
 from chiasm.training.batch import Batch
@@ -125,7 +126,17 @@ class Objective(ABC):
         return (error * weight).sum() / weight.expand_as(error).sum()
 
     def randomised(self, batch: Batch, generator: torch.Generator) -> Randomised:
-        """The batch under random contrast."""
+        """The batch under random contrast, from its structures where they are known."""
+        if batch.structures is not None and batch.places is not None:
+            return randomise_structures(
+                batch.image,
+                batch.mask,
+                batch.population,
+                batch.structures,
+                batch.places,
+                self.contrast,
+                generator,
+            )
         return randomise_contrast(
             batch.image, batch.mask, batch.population, self.contrast, generator
         )

@@ -21,6 +21,7 @@ from chiasm.errors import CaseError, ChiasmError, UsageError, explain
 from chiasm.image.context import Context, Plane
 from chiasm.image.modality import modality_name
 from chiasm.image.preparation import GridSettings
+from chiasm.phantom.heads import HeadSettings
 from chiasm.registry import METHODS, SEGMENTER_TRAININGS
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
@@ -78,6 +79,9 @@ class TrainingSettings(BaseModel):
     network : dict
         Name and arguments of the network, see `chiasm.networks.NetworkSettings`.
     augmentation : Augmentation
+    anatomies : HeadSettings or None
+        With it, the training folder holds label maps of heads with FreeSurfer labels, and the
+        training images are random heads that are drawn from them (`chiasm.phantom.heads`).
     stages : dict
         For methods that are trained in stages, the settings of each stage. They replace the
         common settings.
@@ -117,6 +121,7 @@ class TrainingSettings(BaseModel):
     planes: list[Plane] = []
     network: dict[str, Any] = {}
     augmentation: Augmentation = Augmentation()
+    anatomies: HeadSettings | None = None
     stages: dict[str, dict[str, Any]] = {}
     pretrained: str | None = None
     iterations: int = Field(default=4000, ge=0)

@@ -25,5 +25,5 @@ METHOD = Method(
     options=Options,
     objective="chiasm.methods.regression.objective:RegressionObjective",
     runs=("regression",),
-    model_settings=("guides", "intensity_mapping", "detail_transfer"),
+    model_settings=("guides", "intensity_mapping", "detail_transfer", "learn_error", "window"),
 )

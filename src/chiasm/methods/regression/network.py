@@ -6,12 +6,16 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from chiasm.augment.contrast import intensity_map
 from chiasm.errors import UsageError, explain
 from chiasm.guides import GuideSet
 from chiasm.methods.regression.intensity_mapping import IntensityMappingSettings, unknown
 from chiasm.networks import NetworkSettings
+
+# The expected error is above the first number; it is about 0.07 before the training.
+_LEAST_ERROR, _FIRST_ERROR = 2e-3, -2.6
 
 
 class RegressionNetwork(nn.Module):
@@ -27,6 +31,8 @@ class RegressionNetwork(nn.Module):
         (`chiasm.methods.regression.intensity_mapping`), one channel for each of its slices.
     spatial_dims, images : int
         As in `chiasm.image.context.Context`.
+    learn_error : bool
+        Whether the network also gives the absolute error that it expects at each voxel.
 
     Raises
     ------
@@ -42,6 +48,7 @@ class RegressionNetwork(nn.Module):
         *,
         spatial_dims: int,
         images: int,
+        learn_error: bool = False,
     ) -> None:
         super().__init__()
         if guides.needs_sample:
@@ -51,7 +58,8 @@ class RegressionNetwork(nn.Module):
         self.guides = guides
         self.intensity_mapping = intensity_mapping
         channels = guides.channels(images, spatial_dims) + (images if intensity_mapping else 0)
-        self.network = network.build(spatial_dims, channels, 1)
+        self.learn_error = learn_error
+        self.network = network.build(spatial_dims, channels, 2 if learn_error else 1)
 
     @property
     def divisible_by(self) -> int:
@@ -63,11 +71,17 @@ class RegressionNetwork(nn.Module):
     ) -> Tensor:
         """(B, images, \\*spatial) in [0, 1] → (B, 1, \\*spatial), about [0, 1].
 
+        With ``learn_error``, a second channel holds the expected absolute error, above 0.
         ``randomised`` is the source under a random contrast, for guides that use it in training.
         ``mapping`` (B or 1, nodes) is the mapping of the image that the guides see; None if it is
         unknown.
         """
-        return self.network(self.channels(source, randomised, mapping), None)
+        result = self.network(self.channels(source, randomised, mapping), None)
+        if not self.learn_error:
+            return result
+        # The scale of a Laplace distribution is its mean absolute deviation.
+        scale = _LEAST_ERROR + functional.softplus(result[:, 1:] + _FIRST_ERROR)
+        return torch.cat([result[:, :1], scale], dim=1)
 
     def channels(
         self, source: Tensor, randomised: Tensor | None = None, mapping: Tensor | None = None

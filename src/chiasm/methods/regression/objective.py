@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from chiasm.methods.detail_transfer import DetailTransferSettings
@@ -14,6 +14,7 @@ from chiasm.methods.regression.intensity_mapping import (
     disturb,
     measured_mapping,
 )
+from chiasm.phantom.appearance import BRAIN
 from chiasm.training.batch import Batch
 from chiasm.training.objective import GuidedObjective
 from chiasm.training.settings import ContrastTraining, GuidedTraining
@@ -39,6 +40,18 @@ class Settings(GuidedTraining, ContrastTraining):
         With None, the network learns no intensity mapping and has no refinement iterations.
     detail_transfer : DetailTransferSettings or None
         With None, detail transfer is off unless it is switched on for a run.
+    learn_error : bool
+        Whether the network also learns the absolute error that it makes at each voxel. It is the
+        scale of a Laplace distribution, trained by its likelihood (Kendall & Gal, NeurIPS 2017).
+    error_weight : float
+        Weight of that likelihood in the loss. It changes the features of the network, but not
+        directly the image, whose own loss stays the absolute error.
+    head_weight : float
+        Weight of the voxels of the head outside the brain, where that is known.
+    window : list of int or None
+        Size in voxels of the boxes in which the finished model translates a volume, in 3D. It
+        should be that of the training boxes, because networks normalise over a box. With None, the
+        complete volume is one box.
     """
 
     network: dict[str, Any] = NETWORK
@@ -47,6 +60,10 @@ class Settings(GuidedTraining, ContrastTraining):
         default_factory=IntensityMappingSettings
     )
     detail_transfer: DetailTransferSettings | None = Field(default_factory=DetailTransferSettings)
+    learn_error: bool = False
+    error_weight: float = Field(default=0.1, ge=0)
+    head_weight: float = Field(default=0.3, ge=0)
+    window: list[PositiveInt] | None = None
 
 
 class RegressionObjective(GuidedObjective):
@@ -65,4 +82,19 @@ class RegressionObjective(GuidedObjective):
                 true = measured_mapping(population, batch.population, chosen.nodes)
                 mapping = disturb(true, chosen, generator)
         predicted = self.module(batch.image, seen, mapping)
-        return self.weigh((predicted.float() - batch.centre).abs(), batch.centre_mask)
+        predicted = predicted.float()
+        error = (predicted[:, :1] - batch.centre).abs()
+        if self.settings.learn_error:
+            scale = predicted[:, 1:]
+            likelihood = error.detach() / scale + scale.log()
+            error = error + self.settings.error_weight * likelihood
+        return self._weighed(error, batch)
+
+    def _weighed(self, error: Tensor, batch: Batch) -> Tensor:
+        """Mean error, with weights for the brain, the rest of the head and the air."""
+        if batch.structures is None:
+            return self.weigh(error, batch.centre_mask)
+        brain = torch.from_numpy(BRAIN).to(error.device)[batch.centre_structures.long()]
+        weight = torch.where(brain, 1.0, self.settings.head_weight)
+        weight = torch.where(batch.centre_mask, weight, self.settings.background_weight)
+        return (error * weight).sum() / weight.sum()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +18,9 @@ from chiasm.methods.regression.network import RegressionNetwork
 from chiasm.models import Model, ModelConfig
 from chiasm.networks import NetworkSettings
 
+# Share of a box that the next one covers again.
+_OVERLAP = 0.4
+
 
 class Regression(NetworkTranslator):
     """Runs a `RegressionNetwork` once, or in refinement iterations if it learned a mapping."""
@@ -26,6 +31,7 @@ class Regression(NetworkTranslator):
         super().__init__(model, options, resources)
         own = model.config.settings.get("intensity_mapping")
         wanted = getattr(options, "iterations", None)
+        self.window = model.config.settings.get("window")
         if own is None:
             if wanted not in (None, 1):
                 problem = f"changes nothing, because {model.name} has no intensity mapping"
@@ -45,7 +51,12 @@ class Regression(NetworkTranslator):
             None if own is None else IntensityMappingSettings.model_validate(own),
             spatial_dims=config.context.spatial_dims,
             images=config.context.images,
+            learn_error=config.settings.get("learn_error", False),
         )
+
+    @property
+    def gives_expected_error(self) -> bool:
+        return bool(self.model.config.settings.get("learn_error", False))
 
     def evaluations(self) -> int:
         return self.iterations
@@ -57,7 +68,7 @@ class Regression(NetworkTranslator):
         fitted, middle = copy(self), source.shape[1] // 2
         inside = foreground[:, middle : middle + 1]
         for _ in range(self.iterations - 1):
-            result = translate(fitted)
+            result = translate(fitted)[:, :1]
             seen = source[:, middle : middle + 1][inside][None]
             nodes = self.model.module.intensity_mapping.nodes
             fitted.mapping = measured_mapping(seen, result[inside][None], nodes)
@@ -65,6 +76,32 @@ class Regression(NetworkTranslator):
 
     def run(self, source: Tensor, slice_indices: list[int], on_step: Any) -> Tensor:
         mapping = None if self.mapping is None else self.mapping.to(source.device)
-        result = self.model.module(source, mapping=mapping)
+        predict = partial(self.model.module, mapping=mapping)
+        if self.window is not None:
+            predict = partial(in_windows, window=self.window, predict=predict)
+        result: Tensor = predict(source)
         on_step(1, 1)
         return result
+
+
+def in_windows(source: Tensor, window: list[int], predict: Callable[[Tensor], Tensor]) -> Tensor:
+    """Run a network on overlapping boxes of a volume and average the results.
+
+    The weights fall off from the centre of a box like a Gaussian (Isensee et al., Nature Methods
+    2021), so that boxes leave no seams.
+
+    Parameters
+    ----------
+    source : Tensor, shape (B, images, \\*spatial)
+    window : list of int
+        Size of a box. Volumes that are smaller are padded with zeros.
+    predict : callable
+        (1, images, \\*window) → (1, channels, \\*window).
+    """
+    from monai.inferers import sliding_window_inference
+
+    result = sliding_window_inference(
+        source, window, 1, predict, overlap=_OVERLAP, mode="gaussian", sigma_scale=0.2
+    )
+    assert isinstance(result, Tensor)  # the network returns one tensor
+    return result

@@ -1,0 +1,430 @@
+"""Random heads from label maps: shape, ageing, lesions, tumours, and the brain mask.
+
+A head is drawn from the label map of a real person. It is turned, scaled, bent and aged, and may
+get disease. Only a box of the head is made, on any isotropic grid, so that a training can draw a
+new box for every iteration. The maps hold positions in `chiasm.phantom.structures.STRUCTURES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.nn import functional
+
+from chiasm.phantom.structures import (
+    BRAIN_TISSUES,
+    STRUCTURES,
+    index_of,
+    of_tissue,
+    structures_of,
+)
+
+# Displacements are computed on a lattice of this step and interpolated, in mm.
+_STEP = 4
+_VENTRICLE_BLUR = 5.0  # mm
+
+
+class HeadSettings(BaseModel):
+    """How much the heads differ from the label maps. Probabilities lie in [0, 1].
+
+    Parameters
+    ----------
+    rotation, shear : float
+        Largest rotation about each axis, in degrees, and largest shear.
+    scale : float
+        Largest change of the size along each axis, as a share.
+    bending : float
+        Standard deviation of the displacement at the scale of a lobe, in mm; that at the scale of
+        a gyrus is a third of it.
+    ventricles : float
+        Largest distance by which the walls of the ventricles are pushed outwards, in mm. They are
+        pulled inwards by up to a third of it.
+    atrophy : float
+        Probability of wider sulci and a thinner cortex.
+    lesions, tumour, resection : float
+        Probability of white-matter lesions, of a tumour with oedema, and of a resection cavity.
+    stripped : float
+        Probability that everything outside the brain is removed.
+    varied : bool
+        In a training, whether each target image has the contrast of a random scan of the target
+        modality. Otherwise all have the same contrast, which a translator can learn exactly.
+    slab : int
+        In a training on slices, the number of slices that are drawn at once. Each sample is a
+        random one of them.
+    reuse : int
+        In a training, the number of samples that are made of one head, with different contrasts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    rotation: float = Field(default=15.0, ge=0, le=180)
+    shear: float = Field(default=0.01, ge=0, lt=1)
+    scale: float = Field(default=0.15, ge=0, lt=1)
+    bending: float = Field(default=2.5, ge=0)
+    ventricles: float = Field(default=5.0, ge=0)
+    atrophy: float = Field(default=0.4, ge=0, le=1)
+    lesions: float = Field(default=0.35, ge=0, le=1)
+    tumour: float = Field(default=0.12, ge=0, le=1)
+    resection: float = Field(default=0.03, ge=0, le=1)
+    stripped: float = Field(default=0.5, ge=0, le=1)
+    varied: bool = False
+    slab: int = Field(default=1, ge=1)
+    reuse: int = Field(default=2, ge=1)
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The head of one person, as structures, in RAS+ order.
+
+    Attributes
+    ----------
+    structures : uint8 array, shape (X, Y, Z)
+        Cropped to the head.
+    spacing : tuple of three floats
+        Voxel size in mm.
+    name : str
+    """
+
+    structures: np.ndarray
+    spacing: tuple[float, float, float]
+    name: str
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Number of voxels of each structure."""
+        return np.bincount(self.structures.ravel(), minlength=len(STRUCTURES))
+
+    @cached_property
+    def brain_points(self) -> np.ndarray:
+        """A sample of the brain's voxels, in mm from the first voxel: (N, 3)."""
+        return self._points(BRAIN_TISSUES)
+
+    @cached_property
+    def head_points(self) -> np.ndarray:
+        """A sample of the other voxels of the head, in mm from the first voxel: (N, 3)."""
+        return self._points(("head",))
+
+    def _points(self, tissues: tuple[str, ...]) -> np.ndarray:
+        chosen = np.isin(self.structures[::3, ::3, ::3], of_tissue(*tissues))
+        return np.argwhere(chosen)[::7] * 3.0 * np.array(self.spacing)
+
+    @cached_property
+    def outwards(self) -> Tensor:
+        """Direction away from the ventricles on the 4 mm lattice, at most 1 long: (1, 3, …)."""
+        step = [max(1, round(_STEP / size)) for size in self.spacing]
+        inside = (self.structures == index_of("ventricles")).astype(np.float32)
+        blurred = ndimage.gaussian_filter(inside, [_VENTRICLE_BLUR / s for s in self.spacing])
+        coarse = blurred[:: step[0], :: step[1], :: step[2]]
+        slope = -np.stack(np.gradient(coarse))
+        slope /= max(float(np.sqrt((slope**2).sum(0)).max()), 1e-6)
+        return torch.from_numpy(slope[None])
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """Read a label map with FreeSurfer labels.
+
+    Raises
+    ------
+    CaseError
+        The file cannot be read, or it holds an unknown label.
+    """
+    from chiasm import files
+    from chiasm.image.orientation import Turn
+
+    stored = files.read_labels(path)
+    turned = Turn.of(stored).image(stored)
+    structures = structures_of(np.asarray(turned.array), path)
+    inside = [np.flatnonzero(structures.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(int(one[0]), int(one[-1]) + 1) for one in inside)
+    spacing = tuple(float(size) for size in nib.affines.voxel_sizes(turned.affine))
+    return LabelMap(np.ascontiguousarray(structures[box]), spacing, path.name)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A box of a random head.
+
+    Attributes
+    ----------
+    structures : uint8 Tensor, shape (X, Y, Z)
+        Positions in `STRUCTURES`, complete with skull and skin.
+    brain : bool Tensor, shape (X, Y, Z)
+        A brain mask as a brain extraction makes it: the brain and some of the CSF around it.
+    """
+
+    structures: Tensor
+    brain: Tensor
+
+
+class Draw:
+    """Random numbers of one head, all from one generator."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        return float(torch.rand((), generator=self.generator)) * (high - low) + low
+
+    def each(self, *shape: int, low: float = -1.0, high: float = 1.0) -> Tensor:
+        return torch.rand(shape, generator=self.generator) * (high - low) + low
+
+    def happens(self, probability: float) -> bool:
+        return self.uniform() < probability
+
+    def below(self, count: int) -> int:
+        return int(torch.randint(count, (), generator=self.generator))
+
+    def field(self, shape: tuple[int, ...], scale: float) -> Tensor:
+        """A smooth field of zero mean whose values vary over ``scale`` voxels, about ±1."""
+        nodes = [max(2, round(n / scale) + 1) for n in shape]
+        coarse = torch.randn((1, 1, *nodes), generator=self.generator)
+        return functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[
+            0, 0
+        ]
+
+
+def draw_head(
+    source: LabelMap,
+    shape: tuple[int, int, int],
+    spacing: float,
+    settings: HeadSettings,
+    generator: torch.Generator,
+    *,
+    centred: bool = False,
+) -> Head:
+    """Draw a box of a random head.
+
+    Parameters
+    ----------
+    source : LabelMap
+    shape : tuple of three ints
+        Shape of the box.
+    spacing : float
+        Size of its voxels, in mm.
+    settings : HeadSettings
+    generator : torch.Generator
+        On the CPU. The same state gives the same head.
+    centred : bool
+        Whether the box is centred on the head, instead of a random voxel of it.
+    """
+    draw = Draw(generator)
+    where = _positions(source, shape, spacing, settings, draw, centred=centred)
+    structures = _nearest(source, where)
+    _age(structures, settings, draw)
+    _divide_soft_tissue(structures, spacing, draw)
+    if draw.happens(settings.lesions):
+        _white_matter_lesions(structures, spacing, draw)
+    if draw.happens(settings.tumour):
+        _tumour(structures, spacing, draw)
+    if draw.happens(settings.resection):
+        _resection(structures, spacing, draw)
+    return Head(structures, brain_mask(structures, spacing, draw))
+
+
+def _positions(
+    source: LabelMap,
+    shape: tuple[int, int, int],
+    spacing: float,
+    settings: HeadSettings,
+    draw: Draw,
+    *,
+    centred: bool,
+) -> Tensor:
+    """The position in the label map of each voxel of the box, in mm: (3, X, Y, Z)."""
+    if centred:
+        centre = torch.tensor(np.multiply(source.structures.shape, source.spacing) / 2)
+    else:
+        points = source.brain_points if draw.happens(0.8) else source.head_points
+        centre = torch.from_numpy(points[draw.below(len(points))])
+    step = _STEP / spacing
+    nodes = [int(np.ceil(n / step)) + 1 for n in shape]
+    lines = [(torch.arange(n) - (n - 1) / 2) * _STEP for n in nodes]
+    lattice = torch.stack(torch.meshgrid(*lines, indexing="ij")).double()
+    turned = torch.tensordot(_matrix(settings, draw), lattice, dims=1)
+    at = (turned + centre.view(3, 1, 1, 1)).float()
+    for scale, share in ((30.0, 1.0), (10.0, 1 / 3)):
+        strength = settings.bending * share * draw.uniform()
+        bend = torch.stack([draw.field(tuple(nodes), scale / _STEP) for _ in range(3)])
+        at = at + strength * bend
+    growth = draw.uniform(-settings.ventricles / 3, settings.ventricles)
+    for _ in range(2):  # two steps of the flow, so that large changes do not fold the brain
+        at = at - growth / 2 * _sampled(source.outwards, at, source)
+    # The corners of the lattice lie on a box of (nodes − 1) · 4 mm around the same centre.
+    wanted = [
+        torch.linspace(-1, 1, n) * (n - 1) * spacing / ((m - 1) * _STEP)
+        for n, m in zip(shape, nodes, strict=True)
+    ]
+    grid = torch.stack(torch.meshgrid(*wanted, indexing="ij"), dim=-1).flip(-1)[None]
+    return functional.grid_sample(at[None], grid, mode="bilinear", align_corners=True)[0]
+
+
+def _matrix(settings: HeadSettings, draw: Draw) -> Tensor:
+    """A random rotation, scale, shear and left–right reflection: (3, 3)."""
+    angles = (draw.each(3) * settings.rotation).numpy()
+    turn = torch.from_numpy(Rotation.from_euler("xyz", angles, degrees=True).as_matrix())
+    common, each = draw.uniform(-1, 1), draw.each(3).double()
+    size = 1 + settings.scale * (0.6 * common + 0.4 * each)
+    shear = torch.eye(3).double() + settings.shear * draw.each(3, 3).double()
+    size[0] *= -1 if draw.happens(0.5) else 1
+    return turn @ shear @ torch.diag(1 / size)
+
+
+def _sampled(field: Tensor, at: Tensor, source: LabelMap) -> Tensor:
+    """A field of the label map at positions in mm (3, …), linearly interpolated: (3, …)."""
+    extent = [(n - 1) * s for n, s in zip(source.structures.shape, source.spacing, strict=True)]
+    unit = at / torch.tensor(extent, dtype=at.dtype).view(3, 1, 1, 1) * 2 - 1
+    grid = unit.permute(1, 2, 3, 0).flip(-1)[None]
+    return functional.grid_sample(field, grid, padding_mode="border", align_corners=True)[0]
+
+
+def _nearest(source: LabelMap, at: Tensor) -> Tensor:
+    """The structure of the nearest voxel at each position in mm; air outside the map."""
+    stored = torch.from_numpy(source.structures)
+    index = torch.zeros(at.shape[1:], dtype=torch.int64)
+    inside = torch.ones(at.shape[1:], dtype=torch.bool)
+    for axis, (count, size) in enumerate(zip(stored.shape, source.spacing, strict=True)):
+        voxel = (at[axis] / size).round().long()
+        inside &= (voxel >= 0) & (voxel < count)
+        index = index * count + voxel.clamp(0, count - 1)
+    return torch.where(inside, stored.view(-1)[index], torch.zeros((), dtype=torch.uint8))
+
+
+def _any_of(structures: Tensor, members: list[int]) -> Tensor:
+    table = torch.zeros(len(STRUCTURES), dtype=torch.bool)
+    table[members] = True
+    return table[structures.long()]
+
+
+def _near(inside: Tensor, reach: int = 1) -> Tensor:
+    """Voxels in the cube of ``reach`` voxels around any voxel of a region: bool."""
+    grown = inside
+    for axis in range(inside.ndim):  # one axis after the other makes the cube
+        before, grown, length = grown, grown.clone(), inside.shape[axis]
+        for step in range(1, min(reach, length - 1) + 1):
+            rest = length - step
+            grown.narrow(axis, step, rest).logical_or_(before.narrow(axis, 0, rest))
+            grown.narrow(axis, 0, rest).logical_or_(before.narrow(axis, step, rest))
+    return grown
+
+
+def _age(structures: Tensor, settings: HeadSettings, draw: Draw) -> None:
+    """Move the borders of the cortex by one voxel in places: wider sulci, thinner cortex."""
+    shape = tuple(structures.shape)
+    happens, wide, thin = draw.happens(settings.atrophy), draw.uniform(-1, 1.5), draw.uniform(-2, 1)
+    if not happens:
+        return
+    cortex, white, csf = (index_of(name) for name in ("cortex", "white matter", "csf"))
+    where = draw.field(shape, 20) < wide
+    structures[where & (structures == cortex) & _near(structures == csf)] = csf
+    where = draw.field(shape, 20) < thin
+    structures[where & (structures == cortex) & _near(structures == white)] = white
+
+
+def _divide_soft_tissue(structures: Tensor, spacing: float, draw: Draw) -> None:
+    """Make muscle of a part of the soft tissue that the label maps hold as one structure."""
+    fat, shape = index_of("fat"), tuple(structures.shape)
+    deep = draw.field(shape, 14 / spacing) + 0.7 * draw.field(shape, 5 / spacing)
+    under_skin = _near(structures == index_of("skin"), max(1, round(2 / spacing)))
+    muscle = (deep > draw.uniform(-0.6, 0.4)) & ~under_skin
+    structures[(structures == fat) & muscle] = index_of("muscle")
+
+
+def _blob(shape: tuple[int, ...], centre: Tensor, radii: Tensor, rough: Tensor) -> Tensor:
+    """A ragged ellipsoid: bool. ``radii`` in voxels; ``rough`` moves its surface, as a share."""
+    axes = [
+        ((torch.arange(n) - c) / r) ** 2
+        for n, c, r in zip(shape, centre.tolist(), radii.tolist(), strict=True)
+    ]
+    distance = axes[0].view(-1, 1, 1) + axes[1].view(1, -1, 1) + axes[2].view(1, 1, -1)
+    return distance.sqrt() < 1 + rough
+
+
+def _white_matter_lesions(structures: Tensor, spacing: float, draw: Draw) -> None:
+    """Ragged lesions of 1 to 8 mm radius in white matter, half of them near the ventricles."""
+    white, shape = structures == index_of("white matter"), tuple(structures.shape)
+    sites = white.nonzero()
+    if not len(sites):
+        return
+    beside = (white & _near(structures == index_of("ventricles"), round(8 / spacing))).nonzero()
+    rough = 0.4 * draw.field(shape, 3 / spacing)
+    lesion = torch.zeros(shape, dtype=torch.bool)
+    for _ in range(1 + draw.below(16)):
+        near = beside if len(beside) and draw.happens(0.5) else sites
+        centre = near[draw.below(len(near))]
+        radius = min(8.0, 2.4 * float(np.exp(0.5 * draw.uniform(-2, 2)))) / spacing
+        radii = radius * draw.each(3, low=0.7, high=1.4)
+        reach = int(radius * 2.5) + 2
+        low = (centre - reach).clamp(min=0).tolist()
+        high = [min(n, int(c) + reach + 1) for n, c in zip(shape, centre, strict=True)]
+        part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        inner = tuple(b - a for a, b in zip(low, high, strict=True))
+        lesion[part] |= _blob(inner, centre - torch.tensor(low), radii, rough[part])
+    structures[lesion & white] = index_of("white-matter lesion")
+
+
+def _focus(structures: Tensor, draw: Draw) -> Tensor | None:
+    """A random voxel of the cerebrum; None if the box holds none."""
+    cerebrum = structures == index_of("white matter")
+    if draw.happens(0.3):
+        cerebrum = structures == index_of("cortex")
+    sites = cerebrum.nonzero()
+    return sites[draw.below(len(sites))] if len(sites) else None
+
+
+def _tumour(structures: Tensor, spacing: float, draw: Draw) -> None:
+    """A mass with a necrotic core, and oedema that spreads in white matter."""
+    centre, shape = _focus(structures, draw), tuple(structures.shape)
+    if centre is None:
+        return
+    brain = _any_of(structures, of_tissue("grey", "white", "lesion"))
+    white = _any_of(structures, of_tissue("white"))
+    rough = 0.35 * draw.field(shape, 9 / spacing)
+    size = draw.uniform(6, 24) / spacing
+    radii = size * draw.each(3, low=0.7, high=1.3)
+    oedema = _blob(shape, centre, radii * draw.uniform(1.2, 2.6), 1.3 * rough)
+    structures[oedema & (white | (brain & (rough > 0.1)))] = index_of("oedema")
+    if draw.happens(0.85):  # otherwise the mass is diffuse, as low-grade gliomas are
+        structures[_blob(shape, centre, radii, rough) & brain] = index_of("tumour")
+        if draw.happens(0.6):
+            core = _blob(shape, centre, radii * draw.uniform(0.3, 0.8), rough)
+            structures[core & brain] = index_of("necrosis")
+
+
+def _resection(structures: Tensor, spacing: float, draw: Draw) -> None:
+    """A cavity of 8 to 25 mm radius that is filled with CSF."""
+    centre, shape = _focus(structures, draw), tuple(structures.shape)
+    if centre is None:
+        return
+    radii = draw.uniform(8, 25) / spacing * draw.each(3, low=0.8, high=1.2)
+    cavity = _blob(shape, centre, radii, 0.25 * draw.field(shape, 9 / spacing))
+    brain = _any_of(structures, of_tissue("grey", "white", "lesion"))
+    structures[cavity & brain] = index_of("csf")
+
+
+def brain_mask(structures: Tensor, spacing: float, draw: Draw) -> Tensor:
+    """A brain mask as a brain extraction makes it, with a random distance from the cortex: bool.
+
+    The mean of the parenchyma over a cube of 3 to 9 mm is compared with a random share. A small
+    share closes the sulci and adds CSF, a large one cuts into the cortex.
+    """
+    inside = _any_of(structures, of_tissue("grey", "white", "lesion"))
+    inside |= structures == index_of("ventricles")
+    reach = max(1, round(draw.uniform(1, 4) / spacing))
+    share = draw.uniform(0.12, 0.5) if draw.happens(0.85) else draw.uniform(0.5, 0.62)
+    mean = inside.float()[None, None]
+    for axis in range(3):  # a separable mean is faster than a cube
+        size, pad = [1, 1, 1], [0, 0, 0]
+        size[axis], pad[axis] = 2 * reach + 1, reach
+        mean = functional.avg_pool3d(mean, size, 1, pad)
+    filled = (mean[0, 0] > share) | (inside & (mean[0, 0] > 0.75 * share))
+    removed = [index_of(name) for name in ("spinal cord", "eye", "optic nerve", "air")]
+    return filled & ~_any_of(structures, removed)
