@@ -175,6 +175,24 @@ def save(name: str, settings: Mapping[str, Any], lines: Any, rows: Any) -> Path:
     return path
 
 
+def save_part(name: str, part: str, settings: Mapping[str, Any], lines: Any) -> Path:
+    """Write one part of the summary of benchmarks/results/<name>.json, and keep all others.
+
+    The settings of the part are kept under its name. What the file says about versions and threads
+    is that of the run which made it.
+    """
+    before = results_before(name)
+    if before is None:
+        return save(name, {part: settings}, {part: lines}, [])
+    before["settings"][part] = dict(settings)
+    before["summary"][part] = lines
+    path = results_file(name)
+    text = json.dumps(before, indent=1, ensure_ascii=False) + "\n"
+    files.write_text(path, text, overwrite=True)
+    print(f"saved {part} in {path.name}")
+    return path
+
+
 def absent(folder: Path) -> bool:
     """Whether a data set is not there; it is then left out, and a line says so."""
     if folder.is_dir():

@@ -1,12 +1,16 @@
 """Local mutual information: time, memory and growth, beside its definition in the same run.
 
     python benchmarks/lmi.py [--largest 1024 --deepest 128] [--device cuda]
+    python benchmarks/lmi.py --only maps [--subjects 4] [--data DIR]
 
 Images are uniform noise, of which nothing can be skipped. Every case runs in a process of its own,
 so that its peak of memory is its own: what is reported is above inputs, output and what is kept of
 the source. The definition is what a reader would write in torch: patches unfolded, Parzen weights,
 one batched product for each offset. Memory on the CPU is read from Linux' /proc: it runs on Linux
 alone.
+
+The second command compares the maps of sources with those of the T1, with uniform and with quantile
+bins (`lmi_maps`). DIR is that of real.py. The results of the first command are kept in the file.
 """
 
 from __future__ import annotations
@@ -26,7 +30,9 @@ import chiasm.lmi
 from chiasm.lmi import LMISettings
 from chiasm.lmi.definition import parzen_weights
 from chiasm.machine.progress import progress
-from harness import save, show
+from harness import results_before, save, save_part, show
+from lmi_maps import COLUMNS as MAPS
+from lmi_maps import measure_maps
 
 COLUMNS = ("shape", "patch", "bins", "threads", "seconds", "memory_mb", "definition_seconds")
 COLUMNS += ("ratio", "gflop", "share_of_peak", "difference")
@@ -181,8 +187,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--plot", type=Path, help="write a plot of time over size here")
+    parser.add_argument("--only", choices=("speed", "maps"), default="speed")
+    parser.add_argument("--subjects", type=int, default=4, help="digital brains whose maps it is")
+    parser.add_argument("--data", type=Path, help="real scans whose maps are compared too")
     parser.add_argument("--save", default="lmi")
     chosen = parser.parse_args()
+    if chosen.only == "maps":
+        lines = measure_maps(chosen.subjects, chosen.data)
+        show("Maps of the source beside maps of the T1", lines, MAPS)
+        save_part(chosen.save, "maps", {"subjects": chosen.subjects}, lines)
+        return
 
     peaks = {n: peak_gflops(n, chosen.device) for n in {1, chosen.threads}}
     base = {"patch": 3, "bins": 27, "threads": chosen.threads, "device": chosen.device}
@@ -217,8 +231,12 @@ def main() -> None:
         "growth_3d": growth(rows, 3, 32**3),
     }
     print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n")
-    settings = {key: value for key, value in vars(chosen).items() if key != "plot"}
-    save(chosen.save, settings | facts, lines, [])
+    left_out = ("plot", "only", "subjects", "data")
+    settings = {key: value for key, value in vars(chosen).items() if key not in left_out}
+    before = results_before(chosen.save)
+    save(chosen.save, settings | facts, {"speed": lines}, [])
+    if before and "maps" in before["summary"]:
+        save_part(chosen.save, "maps", before["settings"]["maps"], before["summary"]["maps"])
     if chosen.plot:
         plot(rows, chosen.plot)
 

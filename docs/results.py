@@ -80,6 +80,11 @@ COLUMNS = {
         Column("torch_seconds", "seconds, plain torch", 4),
         Column("ratio", "times faster", 0),
         Column("share_of_peak", "share of float32 peak", 2),
+        Column("map_correlation", "correlation of LMI(source, source) and LMI(T1, T1)", 2),
+        Column("map_difference", "mean difference of these", 3),
+        Column("source_map", "mean LMI(source, source)", 2),
+        Column("target_map", "mean LMI(T1, T1)", 2),
+        Column("agreement", "mean LMI(source, T1)", 2),
         # ALDM
         Column("sharpness", "sharpness", 2),
         Column("train_seconds", "seconds of training", 0),
@@ -123,6 +128,8 @@ METHODS = {
     "random contrast": "aldm alone",
     "loss guidance": "gradient of LMI",
     "cpu": "numba, CPU",
+    "uniform": "uniform bins",
+    "quantile": "quantile bins",
     "all five": "all five losses",
 }
 _WORDS = (
@@ -471,14 +478,18 @@ PAGES = (
     ),
     Page(
         "lmi",
-        "Speed of local mutual information",
+        "Speed and maps of local mutual information",
         "The time of one map of local mutual information is compared with the definition as one "
-        "writes it in torch. The series vary size, patch, bins and threads.",
-        "python benchmarks/lmi.py --golden FILE",
-        "The images are uniform noise, in which nothing can be skipped. The row *golden* is a real "
-        "T2 slice and a noised T1.",
+        "writes it in torch. The series vary size, patch, bins and threads. The second table "
+        "compares, inside the brain, the maps of sources with those of the T1 of the same brain.",
+        "python benchmarks/lmi.py --golden FILE; python benchmarks/lmi.py --only maps --data DIR",
+        "The images whose time was measured are uniform noise, in which nothing can be skipped. "
+        "The row *golden* is a real T2 slice and a noised T1. The maps are those of all slices of "
+        "digital brains, of an atlas, of a patient of open_ms and of one slice of another scan, on "
+        "the grid of the model `brain-t1-lmi`.",
         "Times were measured on {threads} CPU cores. The Triton engine for CUDA was tested in "
-        "Triton's interpreter only.",
+        "Triton's interpreter only. The maps of each real scan are those of one person. They "
+        "show whether the inputs of a network are alike, not how well it translates.",
         [
             Part(
                 (
@@ -492,7 +503,14 @@ PAGES = (
                     "memory_mb",
                     "share_of_peak",
                 ),
-            )
+                "Speed",
+                "speed",
+            ),
+            Part(
+                ("map_correlation", "map_difference", "source_map", "target_map", "agreement"),
+                "Maps of the source and of the T1",
+                "maps",
+            ),
         ],
     ),
     Page(

@@ -20,7 +20,7 @@ from chiasm.phantom.dataset import write_dataset
 FOLDER = Path(harness.__file__).parent
 BRAIN = ["--subjects", "1", "--slices", "2", "--spacing", "4", "--sources", "PD"]
 # Modules that others import, which are no scripts.
-NO_SCRIPTS = {"brain_mask", "harness", "measures"}
+NO_SCRIPTS = {"brain_mask", "harness", "lmi_maps", "measures"}
 
 
 @pytest.fixture(autouse=True)
@@ -274,9 +274,24 @@ def test_lmi(results):
     words = ["--largest", "64", "--deepest", "32", "--threads", "1"]
     command = [sys.executable, "-c", code, str(results), *words]
     subprocess.run(command, check=True, cwd=FOLDER, timeout=300)
-    rows = saved("lmi")["summary"]
+    rows = saved("lmi")["summary"]["speed"]
     assert [row["shape"] for row in rows if row["series"] in ("2D", "3D")] == ["64×64", "32×32×32"]
     assert all(row["difference"] < 1e-3 for row in rows if "difference" in row)
+
+
+def test_lmi_maps_are_kept_beside_the_speed(monkeypatch):
+    harness.save("lmi", {"largest": 64}, {"speed": [{"pair": "2D"}]}, [])
+    words = ["--only", "maps", "--subjects", "1"]
+    monkeypatch.setattr("lmi_maps.SPACING", 6.0)
+    result = run(monkeypatch, "lmi", *words)
+    assert result["settings"] == {"largest": 64, "maps": {"subjects": 1}}
+    assert result["summary"]["speed"] == [{"pair": "2D"}]
+    rows = result["summary"]["maps"]
+    names = [f"digital brains, {name}→T1w" for name in ("PDw", "T2w", "FLAIR") for _ in range(2)]
+    assert [row["pair"] for row in rows] == names
+    for row in rows:
+        assert 0 < row["agreement"] < row["target_map"] < 1
+        assert abs(row["source_map"] - row["target_map"]) <= row["map_difference"]
 
 
 @pytest.mark.long

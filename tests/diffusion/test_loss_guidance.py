@@ -152,3 +152,32 @@ def test_slices_of_a_volume_are_guided_as_images():
         # Each is as long as its own head allows; the way is the same.
         own = moved[..., k] / moved[..., k].norm()
         torch.testing.assert_close(own, alone / alone.norm(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 20, 18), (1, 1, 9, 8, 7)])
+def test_with_quantile_bins_the_move_does_not_depend_on_the_contrast_of_the_source(shape):
+    generator = torch.Generator().manual_seed(3)
+    source = 0.05 + 0.9 * torch.rand(shape, generator=generator)
+    source[:, :, :2] = 0
+    changed = source**3
+    x_t = torch.randn(shape, generator=generator)
+    moves = {}
+    for binning in ("uniform", "quantile"):
+        pair = [guided_once(one, x_t, strength=0.1, binning=binning) for one in (source, changed)]
+        for move in pair:
+            assert move.isfinite().all()
+            assert (move[:, :, :2] == 0).all()
+            assert move.abs().max() > 0
+        moves[binning] = functional.cosine_similarity(*(one.flatten() for one in pair), dim=0)
+    assert moves["quantile"] > 0.99
+    assert moves["uniform"] < 0.9
+
+
+def test_with_quantile_bins_each_slice_can_have_its_own_distribution():
+    source = scene((1, 1, 12, 10, 3))
+    source[..., 2] = 0  # no foreground, no distribution
+    x_t = torch.randn(source.shape, generator=torch.Generator().manual_seed(4))
+    move = guided_once(source, x_t, strength=0.1, binning="quantile", slices=True)
+    assert move.isfinite().all()
+    assert (move[..., 2] == 0).all()
+    assert (move[..., :2].abs().amax((0, 1, 2, 3)) > 0).all()

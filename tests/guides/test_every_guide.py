@@ -19,6 +19,7 @@ CONFIGS = {
         "scales": [1, 2],
         "search_size": 1,
     },
+    "lmi of quantiles": {"name": "lmi", "bins": 16, "binning": "quantile", "scales": [1, 2]},
     "mind": {"name": "mind"},
     "mind, wide": {"name": "mind", "radius": 2, "sigma": 1},
     "contours": {"name": "contours"},

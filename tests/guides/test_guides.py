@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import zoom
+from scipy.ndimage import gaussian_filter, zoom
+from torch.nn import functional
 
+from chiasm.augment.contrast import ContrastSettings, normalise, randomise_contrast
 from chiasm.errors import UsageError
 from chiasm.guides import GuideSet, guide_from_config
 from chiasm.lmi import local_mutual_information
+from chiasm.lmi.definition import ranks
 
 
 def test_lmi_maps_are_the_public_functions():
@@ -68,6 +71,59 @@ def test_neighbouring_slices_are_channels():
     torch.testing.assert_close(maps[:, 4], one[:, 1])
 
 
+def brains(size=40):
+    """Three smooth images with a disc of foreground, its mask, and what a sampler may have made."""
+    rng = np.random.default_rng(0)
+    waves = gaussian_filter(rng.normal(size=(3, size, size)), (0, 2, 2))
+    axis = np.linspace(-1, 1, size)
+    mask = torch.from_numpy(np.tile(axis[:, None] ** 2 + axis**2 < 0.8, (3, 1, 1)))
+    image = normalise(torch.from_numpy(waves).float()[:, None], mask[:, None])
+    x_t = 0.5 * image + torch.from_numpy(rng.normal(size=(3, 1, size, size))).float()
+    return image, mask[:, None], x_t
+
+
+QUANTILE = {"name": "lmi", "bins": 16, "binning": "quantile"}
+
+
+def test_quantile_bins_rank_both_images_in_the_foreground_of_the_source():
+    source, _, x_t = brains(20)
+    maps = guide_from_config(QUANTILE).prepare(source)(x_t, None)
+    for k in range(3):
+        foreground = source[k, 0].numpy() > 0
+        own, sample = (ranks(image[k, 0].numpy(), foreground) for image in (source, x_t))
+        for channel, other in enumerate((sample, own)):
+            expected = local_mutual_information(own, other, bins=16) * 2 - 1
+            np.testing.assert_allclose(maps[k, channel].numpy(), expected, atol=1e-5)
+
+
+def test_quantile_maps_do_not_depend_on_the_contrast_of_either_image():
+    source, mask, x_t = brains()
+    changed = torch.where(source > 0, 0.1 + 0.9 * source**3, 0)
+    maps = {}
+    for binning in ("quantile", "uniform"):
+        guide = guide_from_config({**QUANTILE, "binning": binning})
+        before, after = guide.prepare(source)(x_t, None), guide.prepare(changed)(3 * x_t - 1, None)
+        maps[binning] = (after - before).abs()[mask.expand_as(before)].mean()
+    assert maps["quantile"] < 0.01
+    assert maps["uniform"] > 0.1
+
+
+def test_quantile_maps_of_a_random_contrast_without_reordering():
+    """With randomised contrast, only the reordered tissues, bias, blur and noise remain."""
+    source, mask, x_t = brains()
+    inner = mask & (functional.avg_pool2d(mask.float(), 7, 1, 3) == 1)
+    settings = ContrastSettings(roughness=0, variation=0, bias=0, gamma=0, blur=0, noise=0)
+    generator = torch.Generator().manual_seed(1)
+    drawn = randomise_contrast(source, mask, source.flatten(1), settings, generator).image
+    falling = [np.corrcoef(*(x[k][mask[k]] for x in (source, drawn)))[0, 1] < 0 for k in range(3)]
+    assert 0 < sum(falling) < 3  # straight lines, rising and falling
+    guides = GuideSet([guide_from_config({**QUANTILE, "randomise": True})])
+    before, after = guides.prepare(source)(x_t, None), guides.prepare(source, drawn)(x_t, None)
+    # Both ends of the distribution are clipped, so the ranks differ a little.
+    assert (after - before).abs()[inner.expand_as(before)].mean() < 0.02
+    assert guide_from_config(QUANTILE).record()["binning"] == "quantile"
+
+
 def test_a_one_step_guide_needs_no_sample():
     guide = guide_from_config({"name": "lmi", "maps": ["source"], "bins": 16})
     assert not guide.needs_sample
@@ -98,6 +154,7 @@ def test_each_guide_takes_the_image_its_switch_asks_for():
         ({"name": "lmi", "bin": 3}, "bin"),
         ({"name": "lmi", "patch_sizes": [3, 4]}, "patch_size 4"),
         ({"name": "lmi", "scales": []}, "scales"),
+        ({"name": "lmi", "binning": "equal"}, "binning"),
         ({"name": "mind", "radius": 0}, "radius"),
         ({}, "None"),
     ],

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from chiasm.diffusion.sampling import Denoise
 from chiasm.lmi import prepare
-from chiasm.lmi.settings import LMISettings
+from chiasm.lmi.settings import Binning, LMISettings
 
 # Working memory of the gradient in bytes. More memory allows thicker slabs, which repeat less work.
 MEMORY = 2**29
@@ -41,6 +41,10 @@ class LossGuidanceSettings(BaseModel):
         As in `chiasm.local_mutual_information`. The default kernel is wider than that of the
         guide, because the gradient of a narrow kernel depends on neighbouring grey values only.
         The two images lie on one grid, so no offsets are searched.
+    binning : {"uniform", "quantile"}
+        As in `chiasm.local_mutual_information`. With ``"quantile"``, the distributions are those of
+        the foreground of the source, in each slice if ``slices`` is true and else in the volume.
+        The gradient holds the distribution of the estimate fixed during each step.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -52,6 +56,7 @@ class LossGuidanceSettings(BaseModel):
     search_size: int = 1
     bins: int = 11
     bandwidth: float = 0.1
+    binning: Binning = "uniform"
 
     @model_validator(mode="after")
     def _legal(self) -> LossGuidanceSettings:

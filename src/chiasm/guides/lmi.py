@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from chiasm.guides.base import Guide, PreparedGuide
 from chiasm.lmi import prepare
-from chiasm.lmi.settings import LMISettings
+from chiasm.lmi.settings import Binning, LMISettings
 
 
 def _several(value: Any) -> Any:
@@ -42,6 +42,17 @@ class LMIGuide(Guide):
         noise of x_t.
     search_size, bins, bandwidth
         As in `chiasm.local_mutual_information`; at a scale, in voxels of the coarser grid.
+    binning : {"uniform", "quantile"}
+        As in `chiasm.local_mutual_information`. With ``"quantile"``, the source and x_t are each
+        mapped by their own distribution over the voxels in which the source is not background
+        (0 in a prepared source). Intensities of x_t outside [0, 1] are then not clamped.
+        The distribution is that of each input of the network: a slice, or the volume in 3D. Source
+        and x_t show the same slice, so its share of each tissue is the same in both and their
+        ranks can be compared. A distribution of the whole volume would be steadier in slices that
+        hold a single tissue, but a network of slices sees one slice of x_t at a time, in training
+        too. With neighbouring slices (2.5D), x_t is ranked over the foreground of each neighbour.
+        The strictly monotonic part of a random contrast (``randomise``) leaves ranks as they are,
+        up to the voxels that it clips; what remains of it are reordered tissues, bias and noise.
     """
 
     name: Literal["lmi"] = "lmi"
@@ -54,6 +65,7 @@ class LMIGuide(Guide):
     search_size: int = 3
     bins: int = 27
     bandwidth: float = 8 / 255
+    binning: Binning = "uniform"
 
     @model_validator(mode="after")
     def _legal(self) -> LMIGuide:
@@ -64,7 +76,7 @@ class LMIGuide(Guide):
         return self
 
     def _operator(self) -> dict[str, Any]:
-        return self.model_dump(include={"search_size", "bins", "bandwidth"})
+        return self.model_dump(include={"search_size", "bins", "bandwidth", "binning"})
 
     @property
     def needs_sample(self) -> bool:  # type: ignore[override]

@@ -15,6 +15,7 @@ from chiasm.lmi.settings import LMISettings
 
 if TYPE_CHECKING:
     from chiasm.lmi.prepared import PreparedSource
+    from chiasm.lmi.settings import Binning
 
 __all__ = ["LMISettings", "local_mutual_information", "patch_mutual_information", "prepare"]
 
@@ -34,16 +35,21 @@ def prepare(
     Parameters
     ----------
     source : array or Tensor, shape (H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W)
-        Floating point intensities; values outside [0, 1] are clamped.
+        Floating point intensities; values outside [0, 1] are clamped, unless ``binning`` is
+        ``"quantile"``, for which they may have any range.
     mask : array or Tensor of bool, shape of the source, optional
         The pixels to score. Other pixels get the score 0 and are not computed. Patches still
-        include pixels outside the mask.
+        include pixels outside the mask. With quantile bins the mask is also the foreground whose
+        distribution the bins follow, in the source and in the other image. Without a mask, this
+        foreground is every pixel of the source that differs from its smallest value, or every
+        pixel if only one has that value.
     memory : int
         Bytes of working memory that a call (and its backward pass) may use in addition to inputs,
-        results and the prepared source; at least 2²⁴. There are two exceptions. If ``bandwidth`` is
-        below 0.4 of the spacing of the bins, the score is computed by its definition, which does
+        results and the prepared source; at least 2²⁴. There are three exceptions. If ``bandwidth``
+        is below 0.4 of the spacing of the bins, the score is computed by its definition, which does
         not use this limit. A gradient on the CPU needs at least the memory of one plane of a volume
-        (one row of a 2D image) together with the planes (rows) that its patches reach.
+        (one row of a 2D image) together with the planes (rows) that its patches reach. Quantile
+        bins need up to 100 bytes per pixel for the ranks.
     **settings
         Fields of `LMISettings`.
 
@@ -74,6 +80,7 @@ def local_mutual_information(
     bins: int = 27,
     bandwidth: float = 8 / 255,
     normalized: bool = True,
+    binning: Binning = "uniform",
     mask: Any = None,
     reduce: str = "max",
     memory: int = MEMORY,
@@ -81,16 +88,19 @@ def local_mutual_information(
     """Best mutual information of each patch of the source with nearby patches of another image.
 
     On the CPU it runs in ``torch.get_num_threads()`` threads. If ``other`` requires a gradient,
-    the scores are differentiable, so that they can guide an unconditional model.
+    the scores are differentiable, so that they can guide an unconditional model. With quantile
+    bins, the gradient holds the distribution fixed (`chiasm.lmi.distribution.Distribution`).
 
     Parameters
     ----------
     source, other : arrays or Tensors of one shape
         (H, W), (D, H, W), (B, 1, H, W) or (B, 1, D, H, W), floating point. Values may lie
         outside [0, 1], as in the x_t of a diffusion model.
-    patch_size, search_size, bins, bandwidth, normalized
-        See `LMISettings`. Both images are clamped to [0, 1]. The pixels at the border of an image
-        are repeated outside it. Every pixel has unit Parzen mass, so that 0 ≤ NMI ≤ 1.
+    patch_size, search_size, bins, bandwidth, normalized, binning
+        See `LMISettings`. Both images are clamped to [0, 1], or, with quantile bins, each is first
+        mapped to [0, 1] by its own distribution over one foreground, see `prepare`. The pixels at
+        the border of an image are repeated outside it. Every pixel has unit Parzen mass, so that
+        0 ≤ NMI ≤ 1.
     mask, memory
         See `prepare`.
     reduce : {"max", "none", "offset"}
@@ -124,6 +134,7 @@ def local_mutual_information(
         bins=bins,
         bandwidth=bandwidth,
         normalized=normalized,
+        binning=binning,
         mask=mask,
         memory=memory,
     )
@@ -145,7 +156,8 @@ def patch_mutual_information(
     x, y : arrays or Tensors, shape (N, *patch)
         Floating point values of N pairs of patches of any shape.
     bins, bandwidth, normalized
-        See `LMISettings`.
+        See `LMISettings`. The bins are uniform, because patches without their image have no
+        distribution that bins could follow.
 
     Returns
     -------

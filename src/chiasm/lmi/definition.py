@@ -3,6 +3,8 @@
 A patch has K values and a Parzen histogram of B bins. ``w[k, a]`` is the weight of value k in
 bin a. The joint histogram is p(a, b) = Σ_k w_x[k, a] w_y[k, b], normalised to sum 1. Then
 MI = H(x) + H(y) − H(x, y) in bits, and NMI = 2 MI / (H(x) + H(y)).
+
+For quantile bins, the values are the ranks of the image's intensities (`ranks`) instead.
 """
 
 from __future__ import annotations
@@ -10,11 +12,41 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from chiasm.lmi.settings import LMISettings
+
+
+def ranks(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    """The ranks of an image's intensities in its foreground: the scale of quantile bins.
+
+    The voxels of the foreground are numbered from 0 in the order of their intensity, and equal
+    voxels share the mean of their numbers. The rank of a voxel is its number, divided by the
+    largest number. It is ½ in a constant foreground.
+
+    Parameters
+    ----------
+    image : array, any shape
+        Finite intensities of one image.
+    foreground : bool array, shape of the image
+
+    Returns
+    -------
+    float64 array, shape of the image
+        In [0, 1]. Between two neighbouring values of the foreground, ranks are interpolated
+        linearly. Below the smallest value they are 0, and above the largest 1. They are 0
+        everywhere if there is no foreground.
+    """
+    values, counts = np.unique(image[foreground], return_counts=True)
+    if not values.size:
+        return np.zeros(image.shape)
+    numbers = counts.cumsum() - (counts + 1) / 2
+    largest = counts.sum() - 1
+    levels = numbers / largest if largest else np.full(1, 0.5)
+    return np.interp(image, values, levels, left=0, right=1)
 
 
 def parzen_weights(values: Tensor, settings: LMISettings) -> Tensor:

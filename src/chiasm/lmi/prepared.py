@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from chiasm.errors import UsageError, explain
 from chiasm.lmi.definition import Definition, patch_scores
+from chiasm.lmi.distribution import by_own_distribution, not_background
 from chiasm.lmi.settings import LMISettings, check_whole
 
 # Enough for the smallest tile of the largest patch and search in a volume, with 64 bins.
@@ -134,12 +135,22 @@ class PreparedSource:
             complete = _boolean(mask, shape).to(images.device).reshape(images.shape)
             self._box = self._around(complete)
             self._mask = complete[self._box].clone()
-        self._source = images[self._box].clone()
+        images = images[self._box].clone()
+        self._foreground: Tensor | None = None
+        if settings.binning == "quantile":
+            self._foreground = not_background(images) if self._mask is None else self._mask
+        self._source = self._on_scale(images)
         self._engine = self._make(self._source, self._mask)
         self._differentiable: dict[torch.dtype, Any] = {}
 
     def _make(self, images: Tensor, mask: Tensor | None) -> Any:
         return _engine(images.float(), self.settings, self._memory, mask)
+
+    def _on_scale(self, images: Tensor) -> Tensor:
+        """Images within the box on the scale of the bins: the same, or ranks in the foreground."""
+        if self._foreground is None:
+            return images
+        return by_own_distribution(images, self._foreground)
 
     def _around(self, mask: Tensor) -> tuple[slice, ...]:
         """The box of all pixels inside the mask and all pixels on which their scores depend."""
@@ -157,7 +168,8 @@ class PreparedSource:
         ----------
         other : array or Tensor
             Another image of the same type, device and shape as the source. Values outside [0, 1]
-            are clamped.
+            are clamped, or, with quantile bins, the values are mapped by their distribution in the
+            foreground of the source.
         reduce : {"max", "none", "offset"}
             As in `chiasm.local_mutual_information`.
 
@@ -182,7 +194,7 @@ class PreparedSource:
         if tuple(images.shape) != self._shape:
             what, legal_shape = "differs from the shape of the source", str(self._shape)
             raise UsageError(explain("other", tuple(images.shape), what, legal_shape))
-        batch = images.reshape(-1, *self._spatial)[self._box]
+        batch = self._on_scale(images.reshape(-1, *self._spatial)[self._box])
         if reduce == "offset":
             result = self._best_displacements(batch.detach().float())
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Literal, get_args
 
 from chiasm.errors import UsageError, explain
 
@@ -13,6 +14,8 @@ NARROWEST = 0.25
 # With narrower kernels than this, marginal entropies may be near zero. Their ratio then magnifies
 # rounding errors of single precision above 1e-5.
 NARROW = 0.4
+
+Binning = Literal["uniform", "quantile"]
 
 
 def check_whole(argument: str, value: object, least: int, odd: bool = False) -> None:
@@ -41,6 +44,11 @@ class LMISettings:
         quarter of the bin spacing 1/(bins − 1).
     normalized : bool
         Whether scores are normalised mutual information 2 MI/(H(x) + H(y)) or MI in bits.
+    binning : {"uniform", "quantile"}
+        What the [0, 1] scale is. With ``"uniform"`` it is the intensity itself. With
+        ``"quantile"`` it is the rank of the intensity among the voxels of the image's own
+        foreground, so that every bin holds an equal share of them. Scores then do not depend on
+        the contrast of an image, as long as it is a strictly monotonic function of another.
 
     Raises
     ------
@@ -53,6 +61,7 @@ class LMISettings:
     bins: int = 27
     bandwidth: float = 8 / 255
     normalized: bool = True
+    binning: Binning = "uniform"
 
     def __post_init__(self) -> None:
         check_whole("patch_size", self.patch_size, least=3, odd=True)
@@ -64,6 +73,9 @@ class LMISettings:
             raise UsageError(explain("bandwidth", width, what, legal))
         if not isinstance(self.normalized, bool):
             raise UsageError(explain("normalized", self.normalized, "is not a bool", "True, False"))
+        if self.binning not in get_args(Binning):
+            legal = ", ".join(get_args(Binning))
+            raise UsageError(explain("binning", self.binning, "is not known", legal))
         least = NARROWEST / (self.bins - 1)
         if width < least:
             what, legal = "is less than a quarter of the bins' spacing", f"at least {least}"
