@@ -195,11 +195,14 @@ class AnatomySamples:
 
 
 def _isotropic(settings: TrainingSettings) -> float:
-    sizes = set(settings.grid.spacing)
-    if len(sizes) != 1 or None in sizes:
-        legal = "three equal numbers, because heads are drawn on isotropic grids"
+    """The spacing of the boxes; slices may leave the distance between them to the scan."""
+    first, second, third = settings.grid.spacing
+    if settings.context.spatial_dims == 2 and third is None:
+        third = first
+    if first is None or not first == second == third:
+        legal = "equal numbers, because heads are drawn on isotropic grids"
         raise UsageError(explain("grid.spacing", settings.grid.spacing, "is not equal", legal))
-    return float(next(iter(sizes)))  # type: ignore[arg-type]
+    return first
 
 
 def _counts(one: LabelMap, *, stripped: bool) -> Tensor:

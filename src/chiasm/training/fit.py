@@ -26,6 +26,7 @@ from chiasm import files, models
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.image.intensity import IntensityMap
 from chiasm.image.volume import TISSUES, Label
+from chiasm.machine.allocator import keep_freed_memory
 from chiasm.machine.cost import forget_peak, memory_is, peak_mb
 from chiasm.machine.device import resolve_device
 from chiasm.machine.progress import Advance, progress
@@ -153,6 +154,7 @@ def train(
     kind = objective_of(settings.method)
     check_sources(kind, settings)
     device_of = resolve_device(device)
+    keep_freed_memory()
     for name, objective in (kind.stages or {"": kind}).items():
         _check_network(settings.of_stage(name) if name else settings, objective)
     begin, data = _pretrained(settings, kind), DataModule(folder)
