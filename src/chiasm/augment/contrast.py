@@ -41,7 +41,8 @@ class ContrastSettings(BaseModel):
         for each structure, and the intensities of a random scan by the signal equations. The
         others get a random intensity map.
     texture : float
-        Largest standard deviation inside a structure, in samples made from structures.
+        Largest standard deviation inside a structure, as a share of its mean, in samples made from
+        structures.
     thick : float
         Share of the samples that are acquired in thick slices, along a random axis.
     thickness : float
@@ -59,7 +60,7 @@ class ContrastSettings(BaseModel):
     noise: float = Field(default=0.04, ge=0)
     structures: float = Field(default=0.4, ge=0, le=1)
     equations: float = Field(default=0.4, ge=0, le=1)
-    texture: float = Field(default=0.06, ge=0)
+    texture: float = Field(default=0.08, ge=0)
     thick: float = Field(default=0.0, ge=0, le=1)
     thickness: float = Field(default=6.0, ge=1)
 
@@ -199,6 +200,8 @@ class Acquisition:
         (B, C, \\*spatial).
     absolute : bool
         Whether intensities are in absolute units, as in CT: there is no gamma and no bias.
+    signal : float
+        The standard deviation of the noise is multiplied by this number.
     """
 
     def __init__(
@@ -208,6 +211,7 @@ class Acquisition:
         generator: torch.Generator | None,
         *,
         absolute: bool = False,
+        signal: float = 1.0,
     ) -> None:
         self.shape, self.settings, self.generator = shape, settings, generator
         one_each = (shape[0], 1, *(1,) * (len(shape) - 2))
@@ -216,7 +220,7 @@ class Acquisition:
         self.bias = bias_field(shape, bias, generator)
         self.strength = bias
         self.sigmas = torch.rand(shape[0], generator=generator) * settings.blur
-        self.level = torch.rand(one_each, generator=generator) * settings.noise
+        self.level = torch.rand(one_each, generator=generator) * settings.noise * signal
         self.slices = [Slices(shape[2:], settings, generator) for _ in range(shape[0])]
 
     def image(self, image: Tensor) -> Tensor:
@@ -354,15 +358,19 @@ def randomise_structures(
         else:
             means, absolute = equation_means(generator)
         # In CT's window, grey and white matter are only a tenth of the range apart.
-        level = settings.texture * (0.3 if absolute else 1)
-        deviations = torch.rand(len(means), generator=generator) * level * (means != 0)
+        level = settings.texture * (0.3 if absolute else means.clamp(min=0))
+        deviations = torch.rand(len(means), generator=generator) * level
         # Neighbouring slices are one thin volume, so that thick slices can reach across them.
         volume = structures[index] if structures.shape[1] > 1 else structures[index, 0]
         drawn = paint(volume, means, deviations, generator)[None, None]
         noise = torch.randn(places[one].shape, generator=generator)
         chosen = places[one].long()
         voxels = means[chosen] + deviations[chosen] * noise
-        acquisition = Acquisition(tuple(drawn.shape), settings, generator, absolute=absolute)
+        # A bright fluid must not hide the brain in noise: noise is relative to most voxels.
+        signal = 1.0 if absolute else min(1.0, 1.5 * float(means[chosen].median()))
+        acquisition = Acquisition(
+            tuple(drawn.shape), settings, generator, absolute=absolute, signal=signal
+        )
         seen = acquisition.image(drawn).reshape(1, *image.shape[1:])
         voxels = acquisition.population(voxels)
         made.append(_on_unit_range(seen, voxels, mask[one], absolute=absolute))

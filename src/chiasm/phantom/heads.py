@@ -214,7 +214,7 @@ def draw_head(
     generator : torch.Generator
         On the CPU. The same state gives the same head.
     centred : bool
-        Whether the box is centred on the head, instead of a random voxel of it.
+        Whether the box is centred on the head, instead of a random place in it.
     """
     draw = Draw(generator)
     where = _positions(source, shape, spacing, settings, draw, centred=centred)
@@ -244,7 +244,11 @@ def _positions(
         centre = torch.tensor(np.multiply(source.structures.shape, source.spacing) / 2)
     else:
         points = source.brain_points if draw.happens(0.8) else source.head_points
-        centre = torch.from_numpy(points[draw.below(len(points))])
+        low, high = points.min(axis=0), points.max(axis=0)
+        # A box that is as long as the brain or the head lies on its middle.
+        free = np.clip(1 - np.multiply(shape, spacing) / np.maximum(high - low, 1), 0, 1)
+        middle = (low + high) / 2
+        centre = torch.from_numpy(middle + free * (points[draw.below(len(points))] - middle))
     step = _STEP / spacing
     nodes = [int(np.ceil(n / step)) + 1 for n in shape]
     lines = [(torch.arange(n) - (n - 1) / 2) * _STEP for n in nodes]

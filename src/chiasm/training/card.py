@@ -18,7 +18,7 @@ def card(config: ModelConfig, name: str) -> str:
     return f"""{summary(config, name)}
 ## Data
 
-The model was trained on {_listed(_modalities(config))} scans of {train}.
+{_data(config, train)}
 For the validation, {others} {used} used.
 
 ## Limits
@@ -27,6 +27,14 @@ For the validation, {others} {used} used.
 - It was trained on {_scans(config)}, in {_samples(config)}.
 - It may change or remove what it has not seen in the training.
 """
+
+
+def _data(config: ModelConfig, train: str) -> str:
+    """The sentence on the training images."""
+    images = f"{_listed(_modalities(config))} scans of {train}"
+    if config.training.get("settings", {}).get("anatomies") is not None:
+        images = f"simulated {config.target} images of heads, drawn from the label maps of {train}"
+    return f"The model was trained on {images}."
 
 
 def summary(config: ModelConfig, name: str) -> str:
@@ -80,6 +88,8 @@ def _what_it_runs(config: ModelConfig) -> dict[str, str]:
         rows["Refinement iterations"] = str(mapping["iterations"])
     if kept.get("detail_transfer"):
         rows["Detail transfer"] = "on"
+    if kept.get("learn_error"):
+        rows["Expected error"] = "written beside the translation"
     return rows
 
 
@@ -88,9 +98,11 @@ def _how_it_was_trained(config: ModelConfig) -> dict[str, str]:
     facts = config.training
     settings, subjects = facts.get("settings", {}), facts.get("subjects", {})
     whole = config.context.kind == "3d"
+    samples = _count(facts.get("samples"), "volume" if whole else "slice")
+    if settings.get("anatomies") is not None:
+        samples = "random heads drawn from their label maps"
     rows = {
-        "Training": f"{_count(subjects.get('train'), 'subject')}, "
-        f"{_count(facts.get('samples'), 'volume' if whole else 'slice')}, "
+        "Training": f"{_count(subjects.get('train'), 'subject')}, {samples}, "
         f"{_count(settings.get('iterations'), 'iteration')}, batch {settings.get('batch')}, "
         f"seed {settings.get('seed')}",
         "Validation loss": f"{facts.get('validation_loss'):.4f}, "
