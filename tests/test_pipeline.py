@@ -90,7 +90,9 @@ def test_one_step_alone(scan, translator):
 def test_several_samples_have_a_deviation(scan):
     several = load_translator("brain-t1", "regression", resources=CPU, samples=2)
     result = Pipeline(several, Bright(CPU))(scan)
-    assert result.images == [result.translation, result.labels, result.deviation]
+    made = [result.translation, result.labels, result.deviation, result.expected_error]
+    assert result.images == [one for one in made if one is not None]
+    assert len(result.images) == 2 + len(several.maps)
     inside = result.foreground
     spread = float(np.sqrt(np.mean(result.deviation.array[inside] ** 2)))
     assert result.record["translation"]["deviation_rms"] == pytest.approx(spread, rel=1e-5)

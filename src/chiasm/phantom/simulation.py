@@ -95,6 +95,9 @@ class Settings(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors()[0]
+            own = first.get("ctx", {}).get("error")
+            if not first["loc"] and isinstance(own, UsageError):
+                raise UsageError(str(own)) from None
             name = str(first["loc"][0])
             legal = _LEGAL.get(name, f"one of {', '.join(type(self).model_fields)}")
             argument = f"--{name.replace('_', '-')}"
