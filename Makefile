@@ -39,10 +39,13 @@ lint: install
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
-# Train the shipped models: first make their digital brains, then train each model by its recipe.
+# Train the shipped models, each by its recipe: `make models ANATOMIES=DIR`. DIR holds the 20 label
+# maps of SynthSeg (Billot et al. 2023, Apache-2.0): data/training_label_maps of the repository
+# BBillot/SynthSeg on GitHub. Models of digital brains do not need it; their brains are made first.
 # `make -C benchmarks` makes the tables of results and the models compared in them.
 RECIPES := src/chiasm/training/recipes
 RUNS := runs
+ANATOMIES ?=
 # brain-any is trained on brains of all modalities.
 PAIRS := data/phantoms-all
 MODALITIES := T1,T2,PD,FLAIR
@@ -53,7 +56,7 @@ $(PHANTOMS)/participants.tsv: | install
 $(PAIRS)/participants.tsv: | install
 	$(BIN)/chiasm phantom -o $(PAIRS) --subjects 48 --seed 1 --spacing 2
 
-SHIPPED := brain-t1-tissue brain-t1 brain-t1-lmi brain-any
+SHIPPED := brain-t1-tissue brain-t1 brain-t1-heads brain-t1-lmi brain-any
 
 models: $(SHIPPED:%=$(RUNS)/%/model.safetensors)
 
@@ -63,6 +66,10 @@ $(RUNS)/brain-t1-tissue/model.safetensors: $(PHANTOMS)/participants.tsv
 $(RUNS)/brain-t1/model.safetensors: $(PHANTOMS)/participants.tsv
 	$(BIN)/chiasm train -i $(PHANTOMS) -o $(@D) --target T1 --method regression --config $(RECIPES)/brain-t1.yaml $(TRAIN)
 
+$(RUNS)/brain-t1-heads/model.safetensors: | install
+	@test -n "$(ANATOMIES)" || { echo "make: ANATOMIES is not set; legal: ANATOMIES=DIR, a folder of label maps of heads (see the Makefile)"; exit 2; }
+	$(BIN)/chiasm train -i $(ANATOMIES) -o $(@D) --target T1 --method regression --config $(RECIPES)/brain-t1-heads.yaml $(TRAIN)
+
 $(RUNS)/brain-t1-lmi/model.safetensors: $(PHANTOMS)/participants.tsv
 	$(BIN)/chiasm train -i $(PHANTOMS) -o $(@D) --target T1 --method lmi-diffusion --config $(RECIPES)/brain-t1-lmi.yaml $(TRAIN)
 
@@ -71,7 +78,7 @@ $(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
 
 # Checks that need a GPU: compare the LMI operator with the CPU, then train the shipped recipes.
 gpu:
-	python3 benchmarks/gpu.py --output $(if $(OUT),$(OUT),runs/gpu)
+	python3 benchmarks/gpu.py --output $(if $(OUT),$(OUT),runs/gpu) $(if $(ANATOMIES),--anatomies $(ANATOMIES))
 
 clean:
 	rm -rf $(VENV) demo
