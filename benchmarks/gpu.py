@@ -6,8 +6,8 @@
    and both times are written to DIR/gpu.json.
 2. Every shipped recipe is trained on the device for its share of the time left. Those that draw
    heads from label maps need --anatomies, a folder of at most 64 MiB that goes along with the
-   source tree. The models are written to DIR/<name>. benchmarks/phantom.py scores them, and benchmarks/ship.py ships them if
-   they are better.
+   source tree. The models are written to DIR/<name>. benchmarks/phantom.py scores them, and
+   benchmarks/ship.py ships them if they are better.
 
 Without a CUDA device it stops with one line and exit code 2. With ``--device cpu`` the same steps
 run on the CPU, which shows that they work and nothing else.

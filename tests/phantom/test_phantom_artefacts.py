@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.polynomial import legendre
+from scipy import ndimage
 
-from chiasm.phantom.artefacts import bias_field, rician, thick_slices
+from chiasm.phantom.artefacts import bias_field, motion, rician, ringing, thick_slices
 
 
 def test_bias_keeps_within_its_strength_and_reaches_it():
@@ -65,3 +67,59 @@ def test_slices_keep_a_constant_and_a_slope(offset):
     assert thick_slices(ramp, 1.0, 3.7, offset)[..., inner] == pytest.approx(
         ramp[..., inner], abs=1e-4
     )
+
+
+def test_bias_is_numpys_series_of_legendre_polynomials():
+    shape = (5, 7, 6)
+    rng = np.random.default_rng(2)
+    field = bias_field(np.random.default_rng(2), shape, 0.3)
+    coefficients = rng.standard_normal((4, 4, 4))
+    degree = np.indices((4, 4, 4)).sum(0)
+    coefficients = np.where((degree == 0) | (degree > 3), 0, coefficients / np.maximum(degree, 1))
+    expected = legendre.leggrid3d(*(np.linspace(-1, 1, n) for n in shape), coefficients)
+    np.testing.assert_allclose(field, 1 + 0.3 * expected / np.abs(expected).max(), atol=1e-6)
+
+
+@pytest.fixture
+def image():
+    rng = np.random.default_rng(0)
+    return ndimage.gaussian_filter(rng.random((12, 20, 15)), 1.5).astype(np.float32)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_no_ringing_if_every_frequency_is_acquired(image, axis):
+    np.testing.assert_allclose(ringing(image, axis, 1.0), image, atol=1e-6)
+
+
+def test_ringing_keeps_a_wave_that_is_acquired_and_removes_one_that_is_not():
+    at = np.arange(40)
+    slow, fast = np.cos(2 * np.pi * at * 4 / 40), np.cos(2 * np.pi * at * 16 / 40)
+    line = (3 + slow + fast).astype(np.float32).reshape(1, 40)
+    np.testing.assert_allclose(ringing(line, 1, 0.5)[0], 3 + slow, atol=1e-5)
+
+
+def test_an_edge_overshoots_by_nine_percent():
+    """Gibbs: beside a step of height 1, the largest overshoot is 0.0895."""
+    line = np.zeros((1, 4096), np.float32)
+    line[0, 1024:3072] = 1
+    line += 1  # the magnitude of a positive image is the image
+    assert ringing(line, 1, 0.05).max() == pytest.approx(2.0895, abs=2e-3)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_movement_before_the_acquisition_moves_the_image_and_one_after_it_nothing(image, axis):
+    moved = motion(image, axis, 3, 0.0, np.random.default_rng(0))
+    either = [np.abs(moved - np.roll(image, step, axis)).max() for step in (-3, 3)]
+    assert min(either) < 1e-5
+    assert max(either) > 1e-2
+    still = motion(image, axis, 3, 1.1, np.random.default_rng(0))
+    np.testing.assert_allclose(still, image, atol=1e-5)
+
+
+def test_ghosts_are_weaker_the_later_the_movement(image):
+    ghosts = [
+        np.abs(motion(image, 1, 2.0, start, np.random.default_rng(0)) - image).mean()
+        for start in (0.55, 0.7, 0.85, 0.95)
+    ]
+    assert ghosts == sorted(ghosts, reverse=True)
+    assert ghosts[0] > 10 * ghosts[-1]

@@ -155,11 +155,13 @@ class Slices:
 
     Parameters
     ----------
-    length : int
-        Number of voxels along the axis.
+    spatial : tuple of int
+        Shape of the image, in voxels.
     settings : ContrastSettings
-        A share ``thick`` of the images has slices of up to ``thickness`` voxels. Up to a quarter of
-        their distance is a gap.
+        A share ``thick`` of the images has slices, whose distance is up to ``thickness`` voxels. Up
+        to a quarter of the distance is a gap.
+    generator : torch.Generator, optional
+        Draws the thickness, the gap, the axis and the place of the first slice.
     """
 
     def __init__(
@@ -363,9 +365,9 @@ def randomise_structures(
         # Neighbouring slices are one thin volume, so that thick slices can reach across them.
         volume = structures[index] if structures.shape[1] > 1 else structures[index, 0]
         drawn = paint(volume, means, deviations, generator)[None, None]
-        noise = torch.randn(places[one].shape, generator=generator)
-        chosen = places[one].long()
-        voxels = means[chosen] + deviations[chosen] * noise
+        noise = torch.randn(places[one].shape, generator=generator).to(image.device)
+        chosen = places[one].long().to(means.device)
+        voxels = means[chosen].to(image) + deviations[chosen].to(image) * noise
         # A bright fluid must not hide the brain in noise: noise is relative to most voxels.
         signal = 1.0 if absolute else min(1.0, 1.5 * float(means[chosen].median()))
         acquisition = Acquisition(

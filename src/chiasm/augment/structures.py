@@ -72,9 +72,10 @@ def paint(
     shape = tuple(structures.shape)
     width = grain * (1 + 3 * float(torch.rand((), generator=generator)))
     nodes = [max(2, round(n / width)) for n in shape]
-    coarse = torch.randn((1, 1, *nodes), generator=generator)
+    coarse = torch.randn((1, 1, *nodes), generator=generator).to(structures.device)
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(shape)]
     texture = functional.interpolate(coarse, size=shape, mode=mode, align_corners=True)[0, 0]
+    means, deviations = means.to(index.device), deviations.to(index.device)
     return means[index] + deviations[index] * texture
 
 

@@ -165,8 +165,9 @@ def _ct(rng: np.random.Generator, own: Properties) -> np.ndarray:
     means = np.array([one.hounsfield for one in STRUCTURES], dtype=float)
     # The scanner's energy scales all differences from water; bone differs most between people.
     spread = np.where(np.abs(means) > 150, 0.2 * np.abs(means), _HOUNSFIELD_SPREAD)
-    spread[0] = 0
-    return means * rng.uniform(0.92, 1.08) + rng.normal(0, 1, len(means)) * spread
+    values = means * rng.uniform(0.92, 1.08) + rng.normal(0, 1, len(means)) * spread
+    values[0] = means[0]  # every scanner is calibrated so that air has −1000 HU
+    return values
 
 
 # Name as in `chiasm.image.modality` → the mean signals of one random scan.

@@ -22,15 +22,15 @@ from chiasm.phantom.artefacts import bias_field, motion, rician, ringing, thick_
 from chiasm.phantom.fields import stream
 from chiasm.phantom.heads import Draw, Head, HeadSettings, LabelMap, draw_head, read_label_map
 from chiasm.phantom.simulation import Settings, Subject, contrast_to_noise
-from chiasm.phantom.structures import STRUCTURES, TISSUE_OF, TISSUE_VALUES
+from chiasm.phantom.structures import TISSUE_OF, TISSUE_VALUES
 
 # The box of a head is this much larger than that of its label map, so that large heads fit in.
-_MARGIN = 1.2
+_MARGIN = 1.35
 _RIM = 8.0  # mm of air around the head
 _FINEST = 1.0  # mm; coarser voxels are means of voxels of at most this size
 _PLANES = ("sagittal", "coronal", "axial")  # in the order of the axes along which they are stacked
 _GRAIN = 4.0  # mm; width of the texture's grains
-_TEXTURE = 0.02  # standard deviation inside a structure, as a share of its signal
+_TEXTURE = 0.02  # standard deviation inside a structure, as a share of the mean signal of all
 
 
 def label_maps(folder: Path, argument: str = "--anatomies") -> list[Path]:
@@ -97,7 +97,7 @@ def head_subject(seed: int, settings: Settings, paths: list[Path]) -> Subject:
 
 
 def _head_settings(settings: Settings) -> HeadSettings:
-    """No disease but what is asked for; the whole head is always drawn, and stripped later."""
+    """Only the disease that was asked for. The whole head is drawn, and is stripped later."""
     return HeadSettings(
         lesions=float(settings.lesions),
         tumour=float(settings.tumours),
@@ -144,6 +144,8 @@ class _Lattice:
 
     def mean(self, image: np.ndarray) -> np.ndarray:
         """Means over the fine voxels of each voxel."""
+        if self.factor == 1:
+            return image
         sizes = [part for n in self.shape for part in (n, self.factor)]
         return image.reshape(sizes).mean(axis=(1, 3, 5))
 
@@ -212,12 +214,14 @@ def _ideal(
     head: Head, lattice: _Lattice, means: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """The image without noise; a slowly varying texture lies in every structure."""
-    image = lattice.mean(means.astype(np.float32)[head.structures.numpy()])
+    structures = head.structures.numpy()
+    image = lattice.mean(means.astype(np.float32)[structures])
     draw = Draw(torch.Generator().manual_seed(int(rng.integers(2**62))))
     texture = draw.field(lattice.shape, _GRAIN / lattice.spacing).numpy()
-    inside = lattice.mean((head.structures.numpy() != 0).astype(np.float32))
-    spread = _TEXTURE * float(np.abs(means[1 : len(STRUCTURES)]).mean())
-    return image + spread * texture * inside
+    texture *= np.float32(_TEXTURE * float(np.abs(means[1:]).mean()))
+    texture *= lattice.mean((structures != 0).astype(np.float32))
+    texture += image
+    return texture
 
 
 def _disturbed(image: np.ndarray, slice_axis: int, rng: np.random.Generator) -> np.ndarray:

@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
+from chiasm.errors import CaseError, explain
 from chiasm.phantom.structures import (
     BRAIN_TISSUES,
     STRUCTURES,
@@ -117,14 +118,20 @@ class LabelMap:
         chosen = np.isin(self.structures[::3, ::3, ::3], of_tissue(*tissues))
         return np.argwhere(chosen)[::7] * 3.0 * np.array(self.spacing)
 
+    @property
+    def lattice_step(self) -> list[int]:
+        """Voxels between two points of the lattice of `outwards`, which are about 4 mm apart."""
+        return [max(1, round(_STEP / size)) for size in self.spacing]
+
     @cached_property
     def outwards(self) -> Tensor:
-        """Direction away from the ventricles on the 4 mm lattice, at most 1 long: (1, 3, …)."""
-        step = [max(1, round(_STEP / size)) for size in self.spacing]
+        """Direction away from the ventricles on a lattice, at most 1 long: (1, 3, …)."""
+        step = self.lattice_step
         inside = (self.structures == index_of("ventricles")).astype(np.float32)
         blurred = ndimage.gaussian_filter(inside, [_VENTRICLE_BLUR / s for s in self.spacing])
         coarse = blurred[:: step[0], :: step[1], :: step[2]]
-        slope = -np.stack(np.gradient(coarse))
+        apart = [n * size for n, size in zip(step, self.spacing, strict=True)]
+        slope = -np.stack(np.gradient(coarse, *apart))
         slope /= max(float(np.sqrt((slope**2).sum(0)).max()), 1e-6)
         return torch.from_numpy(slope[None])
 
@@ -135,7 +142,7 @@ def read_label_map(path: Path) -> LabelMap:
     Raises
     ------
     CaseError
-        The file cannot be read, or it holds an unknown label.
+        The file cannot be read, or it holds an unknown label or nothing but air.
     """
     from chiasm import files
     from chiasm.image.orientation import Turn
@@ -143,6 +150,9 @@ def read_label_map(path: Path) -> LabelMap:
     stored = files.read_labels(path)
     turned = Turn.of(stored).image(stored)
     structures = structures_of(np.asarray(turned.array), path)
+    if not structures.any():
+        legal = "a label map with FreeSurfer labels"
+        raise CaseError(explain("--anatomies", path, "holds no head", legal))
     inside = [np.flatnonzero(structures.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     box = tuple(slice(int(one[0]), int(one[-1]) + 1) for one in inside)
     spacing = tuple(float(size) for size in nib.affines.voxel_sizes(turned.affine))
@@ -241,9 +251,13 @@ def _positions(
 ) -> Tensor:
     """The position in the label map of each voxel of the box, in mm: (3, X, Y, Z)."""
     if centred:
-        centre = torch.tensor(np.multiply(source.structures.shape, source.spacing) / 2)
+        # Positions count from the middle of the first voxel.
+        last = np.subtract(source.structures.shape, 1)
+        centre = torch.tensor(np.multiply(last, source.spacing) / 2)
     else:
-        points = source.brain_points if draw.happens(0.8) else source.head_points
+        both = [source.brain_points, source.head_points]
+        wanted_points, others = both if draw.happens(0.8) else both[::-1]
+        points = wanted_points if len(wanted_points) else others
         low, high = points.min(axis=0), points.max(axis=0)
         # A box that is as long as the brain or the head lies on its middle.
         free = np.clip(1 - np.multiply(shape, spacing) / np.maximum(high - low, 1), 0, 1)
@@ -283,8 +297,9 @@ def _matrix(settings: HeadSettings, draw: Draw) -> Tensor:
 
 
 def _sampled(field: Tensor, at: Tensor, source: LabelMap) -> Tensor:
-    """A field of the label map at positions in mm (3, …), linearly interpolated: (3, …)."""
-    extent = [(n - 1) * s for n, s in zip(source.structures.shape, source.spacing, strict=True)]
+    """A field on the lattice of `LabelMap.outwards` at positions in mm: (3, …), interpolated."""
+    steps = zip(field.shape[2:], source.lattice_step, source.spacing, strict=True)
+    extent = [max(1, n - 1) * step * size for n, step, size in steps]
     unit = at / torch.tensor(extent, dtype=at.dtype).view(3, 1, 1, 1) * 2 - 1
     grid = unit.permute(1, 2, 3, 0).flip(-1)[None]
     return functional.grid_sample(field, grid, padding_mode="border", align_corners=True)[0]
@@ -293,13 +308,13 @@ def _sampled(field: Tensor, at: Tensor, source: LabelMap) -> Tensor:
 def _nearest(source: LabelMap, at: Tensor) -> Tensor:
     """The structure of the nearest voxel at each position in mm; air outside the map."""
     stored = torch.from_numpy(source.structures)
-    index = torch.zeros(at.shape[1:], dtype=torch.int64)
+    index = torch.zeros(at.shape[1:], dtype=torch.int32)
     inside = torch.ones(at.shape[1:], dtype=torch.bool)
     for axis, (count, size) in enumerate(zip(stored.shape, source.spacing, strict=True)):
-        voxel = (at[axis] / size).round().long()
+        voxel = (at[axis] / size).round_()
         inside &= (voxel >= 0) & (voxel < count)
-        index = index * count + voxel.clamp(0, count - 1)
-    return torch.where(inside, stored.view(-1)[index], torch.zeros((), dtype=torch.uint8))
+        index.mul_(count).add_(voxel.clamp_(0, count - 1).to(torch.int32))
+    return stored.view(-1)[index] * inside
 
 
 def _any_of(structures: Tensor, members: list[int]) -> Tensor:
@@ -425,10 +440,12 @@ def brain_mask(structures: Tensor, spacing: float, draw: Draw) -> Tensor:
     reach = max(1, round(draw.uniform(1, 4) / spacing))
     share = draw.uniform(0.12, 0.5) if draw.happens(0.85) else draw.uniform(0.5, 0.62)
     mean = inside.float()[None, None]
-    for axis in range(3):  # a separable mean is faster than a cube
+    for axis, length in enumerate(structures.shape):  # a separable mean is faster than a cube
         size, pad = [1, 1, 1], [0, 0, 0]
-        size[axis], pad[axis] = 2 * reach + 1, reach
-        mean = functional.avg_pool3d(mean, size, 1, pad)
+        pad[axis] = min(reach, (length - 1) // 2)
+        size[axis] = 2 * pad[axis] + 1
+        # The head goes on beyond the faces of the box, so they count only what is inside.
+        mean = functional.avg_pool3d(mean, size, 1, pad, count_include_pad=False)
     filled = (mean[0, 0] > share) | (inside & (mean[0, 0] > 0.75 * share))
     removed = [index_of(name) for name in ("spinal cord", "eye", "optic nerve", "air")]
     return filled & ~_any_of(structures, removed)

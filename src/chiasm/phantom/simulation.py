@@ -164,8 +164,12 @@ class Subject:
     parameters: dict[str, Any]
 
 
-def contrast_to_noise(image: np.ndarray, labels: np.ndarray, sigma: float) -> dict[str, float]:
+def contrast_to_noise(
+    image: np.ndarray, labels: np.ndarray, sigma: float
+) -> dict[str, float | None]:
     """Contrast-to-noise ratios of CSF, grey and white matter: |mean − other mean| / σ.
+
+    A ratio is None if the labels hold no voxel of one of both tissues.
 
     Parameters
     ----------
@@ -175,8 +179,12 @@ def contrast_to_noise(image: np.ndarray, labels: np.ndarray, sigma: float) -> di
         Standard deviation σ of the noise in each channel, in the units of the image.
     """
     values = {"csf": 1, "grey": 2, "white": 3}
-    means = {name: float(image[labels == value].mean()) for name, value in values.items()}
-    return {f"cnr_{a}_{b}": abs(means[a] - means[b]) / sigma for a, b in _PAIRS}
+    voxels = {name: image[labels == value] for name, value in values.items()}
+    means = {name: float(one.mean()) for name, one in voxels.items() if one.size}
+    return {
+        f"cnr_{a}_{b}": abs(means[a] - means[b]) / sigma if a in means and b in means else None
+        for a, b in _PAIRS
+    }
 
 
 def _ideal(anatomy: Anatomy, sequence: PulseSequence, biology: Biology, head: bool) -> np.ndarray:

@@ -112,7 +112,15 @@ STRUCTURES: tuple[Structure, ...] = (
     Structure("putamen", (12, 51), "grey", 87, 37, 32, _own(0.81, (970, 1140), (72, 77))),
     Structure("pallidum", (13, 52), "grey", 100, 35, 21, _own(0.74, (760, 930), (60, 56))),
     Structure("thalamus", (10, 49), "grey", 94, 34, 45, _own(0.76, (830, 1020), (74, 79))),
-    Structure("white matter", (2, 41), "white", 110, 29, 53, _known("white")),
+    Structure(
+        "white matter",
+        (2, 41, 251, 252, 253, 254, 255),  # the last five are parts of the corpus callosum
+        "white",
+        110,
+        29,
+        53,
+        _known("white"),
+    ),
     Structure(
         "cerebellar white matter", (7, 46), "white", 105, 30, 53, _own(0.7, (680, 860), (72, 80))
     ),
@@ -148,7 +156,7 @@ BRAIN_TISSUES = ("csf", "grey", "white", "lesion")
 
 
 def index_of(name: str) -> int:
-    """The value of a structure in the maps of `chiasm.phantom.heads`."""
+    """The value of a structure in the maps of `chiasm.phantom.heads`; `ValueError` if unknown."""
     return NAMES.index(name)
 
 
@@ -181,10 +189,19 @@ def structures_of(labels: np.ndarray, path: Path | str) -> np.ndarray:
         A label is not in the table.
     """
     table = _table()
-    values = np.unique(labels)
+    values = _distinct(labels)
     if unknown := [int(value) for value in values if int(value) not in table]:
         problem = f"has the unknown labels {', '.join(map(str, unknown))}"
         legal = f"FreeSurfer labels of the brain and head: {', '.join(map(str, sorted(table)))}"
         raise CaseError(explain("--anatomies", path, problem, legal))
-    found = np.array([table[int(value)] for value in values], dtype=np.uint8)
-    return found[np.searchsorted(values, labels)]
+    first = int(values.min(initial=0))
+    found = np.zeros(int(values.max(initial=0)) - first + 1, dtype=np.uint8)
+    for value in values:
+        found[int(value) - first] = table[int(value)]
+    return found[labels if first == 0 else labels - first]
+
+
+def _distinct(labels: np.ndarray) -> np.ndarray:
+    """As `numpy.unique`, which sorts all voxels; the labels of 16 bits are counted instead."""
+    first = int(labels.min(initial=0))
+    return np.flatnonzero(np.bincount((labels - first).ravel())) + first

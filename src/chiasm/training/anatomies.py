@@ -146,7 +146,7 @@ class AnatomySamples:
         mask = brain if alone else _foreground(structures)
         places_here = self.places[alone][which]
         if self.heads.varied:
-            drawn = torch.Generator().manual_seed((seed << 40) + (1 << 39) + again)
+            drawn = _generator(seed, again, 1)
             image, population = self._varied(structures, places_here, drawn)
         else:
             image, population = self.t1[structures.long()], self.t1[places_here.long()]
@@ -179,7 +179,7 @@ class AnatomySamples:
         """Head number ``number``, the index of its label map, and the axis of its slices."""
         crop, context = self.settings.augmentation.crop, self.settings.context
         assert crop is not None  # `check` was called
-        generator = torch.Generator().manual_seed((seed << 40) + number)
+        generator = _generator(seed, number)
         draw = Draw(generator)
         which, axis, shape = draw.below(len(self.maps_of)), 2, list(crop)
         if context.spatial_dims == 2:
@@ -192,6 +192,11 @@ class AnatomySamples:
             draw_head(self.maps_of[which], (x, y, z), self.spacing, self.heads, generator),
             axis,
         )
+
+
+def _generator(*key: int) -> torch.Generator:
+    """A generator from whole numbers. Torch's own seed will not do: it keeps only 32 bits of it."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
 def _isotropic(settings: TrainingSettings) -> float:

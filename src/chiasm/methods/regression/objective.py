@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from chiasm.errors import UsageError, explain
 from chiasm.methods.detail_transfer import DetailTransferSettings
 from chiasm.methods.regression.intensity_mapping import (
     IntensityMappingSettings,
@@ -65,6 +66,14 @@ class Settings(GuidedTraining, ContrastTraining):
     head_weight: float = Field(default=0.3, ge=0)
     window: list[PositiveInt] | None = None
 
+    def check(self) -> None:
+        super().check()
+        dims = self.context.spatial_dims
+        if self.window is not None and len(self.window) != dims:
+            problem = f"has {len(self.window)} numbers, and the context {self.context.kind} needs"
+            legal = f"{dims} numbers of voxels, or null"
+            raise UsageError(explain("window", self.window, f"{problem} {dims}", legal))
+
 
 class RegressionObjective(GuidedObjective):
     """Mean absolute error between the network's output and the target image."""
@@ -73,6 +82,13 @@ class RegressionObjective(GuidedObjective):
     method = "regression"
     settings_class = Settings
     settings: Settings
+
+    def __init__(self, settings: Settings, module: Any) -> None:
+        super().__init__(settings, module)
+        window = settings.window
+        if window is not None and any(size % module.divisible_by for size in window):
+            legal = f"multiples of {module.divisible_by}, as the network needs"
+            raise UsageError(explain("window", window, "does not fit the network", legal))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         seen, mapping = None, None
@@ -97,4 +113,5 @@ class RegressionObjective(GuidedObjective):
         brain = torch.from_numpy(BRAIN).to(error.device)[batch.centre_structures.long()]
         weight = torch.where(brain, 1.0, self.settings.head_weight)
         weight = torch.where(batch.centre_mask, weight, self.settings.background_weight)
-        return (error * weight).sum() / weight.sum()
+        # A batch can hold only air, which may have no weight.
+        return (error * weight).sum() / weight.sum().clamp(min=1e-6)

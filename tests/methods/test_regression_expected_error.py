@@ -1,0 +1,128 @@
+"""The expected absolute error: its likelihood, its network, and the weights of the voxels."""
+
+import numpy as np
+import pytest
+import torch
+
+from chiasm.guides import GuideSet, guide_from_config
+from chiasm.image.intensity import IntensityMap
+from chiasm.methods.regression.network import RegressionNetwork
+from chiasm.methods.regression.objective import RegressionObjective
+from chiasm.networks import NetworkSettings
+from chiasm.phantom.structures import index_of
+from chiasm.training.batch import Batch
+from chiasm.training.settings import training_settings
+
+UNET = {"name": "unet", "arguments": {"features": [4, 4, 4, 4, 4, 4], "norm": "batch"}}
+
+
+def network(learn_error):
+    torch.manual_seed(0)
+    guides = GuideSet([guide_from_config({"name": "source", "randomise": False})])
+    settings = NetworkSettings.model_validate(UNET)
+    return RegressionNetwork(settings, guides, spatial_dims=2, images=1, learn_error=learn_error)
+
+
+class Fixed(torch.nn.Module):
+    """Gives the same image and expected error for every source."""
+
+    intensity_mapping = None
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = torch.nn.Parameter(output)
+        self.guides = type("Guides", (), {"randomised": False})
+
+    def forward(self, source, seen=None, mapping=None):
+        return self.output
+
+
+def objective(output, **settings):
+    words = [f"{name}={value}" for name, value in settings.items()]
+    chosen = training_settings("regression", "T1w", None, tuple(words))
+    return RegressionObjective(chosen, Fixed(output))
+
+
+def batch(target, mask=None, structures=None):
+    mask = torch.ones_like(target, dtype=torch.bool) if mask is None else mask
+    population = torch.linspace(0, 1, 8)[None].expand(len(target), -1)
+    places = None if structures is None else torch.zeros_like(population, dtype=torch.uint8)
+    return Batch(target, mask, population, structures=structures, places=places)
+
+
+def test_the_second_channel_is_positive_and_small_before_the_training():
+    made = network(True)(torch.rand((2, 1, 32, 32))).detach()
+    assert made.shape == (2, 2, 32, 32)
+    assert made[:, 1:].min() > 2e-3
+    assert 0.02 < float(made[:, 1:].mean()) < 0.3
+    assert network(False)(torch.rand((2, 1, 32, 32))).shape == (2, 1, 32, 32)
+
+
+def test_the_expected_error_leaves_the_gradient_of_the_image_alone():
+    target = torch.rand((2, 1, 6, 6))
+    first = torch.rand((2, 2, 6, 6)) + 0.1
+    gradients = []
+    for learn, weight in ((False, 0), (True, 0.1), (True, 5)):
+        one = objective(first.clone(), learn_error=str(learn).lower(), error_weight=weight)
+        one.loss(batch(target), torch.Generator()).backward()
+        gradients.append(one.module.output.grad)
+    assert torch.equal(gradients[0][:, :1], gradients[1][:, :1])
+    assert torch.equal(gradients[0][:, :1], gradients[2][:, :1])
+    assert (gradients[0][:, 1:] == 0).all()
+    torch.testing.assert_close(gradients[2][:, 1:], 50 * gradients[1][:, 1:])
+
+
+def test_the_likelihood_is_least_where_the_error_is_as_expected():
+    """Of the scale b of a Laplace distribution, |e| / b + log b is least at b = mean |e|."""
+    errors = torch.tensor([0.1, 0.3, 0.2, 0.6])
+    target = torch.full((1, 1, 1, 4), 0.9)
+    image = target - errors.view(1, 1, 1, 4)
+    best = float(errors.mean())
+
+    def loss(scale):
+        output = torch.cat([image, torch.full_like(image, scale)], dim=1)
+        one = objective(output, learn_error="true", error_weight=1)
+        return float(one.loss(batch(target), torch.Generator()))
+
+    assert loss(best) < min(loss(best * 0.97), loss(best * 1.03))
+    assert loss(best) == pytest.approx(best + 1 + np.log(best), abs=1e-5)
+
+
+def test_weights_of_brain_head_and_air():
+    names = ("white matter", "cortex", "skin", "air")
+    structures = torch.tensor([index_of(name) for name in names], dtype=torch.uint8)
+    structures = structures.view(1, 1, 1, 4)
+    mask = structures != 0
+    errors = torch.tensor([0.1, 0.2, 0.4, 0.8])
+    target = torch.zeros((1, 1, 1, 4))
+    one = objective(errors.view(1, 1, 1, 4), head_weight=0.3, background_weight=0.05)
+    loss = float(one.loss(batch(target, mask, structures), torch.Generator()))
+    weights = np.array([1, 1, 0.3, 0.05])
+    assert loss == pytest.approx(float((weights * errors.numpy()).sum() / weights.sum()))
+    # Without structures, all of the foreground counts the same.
+    loss = float(one.loss(batch(target, mask), torch.Generator()))
+    weights = np.array([1, 1, 1, 0.05])
+    assert loss == pytest.approx(float((weights * errors.numpy()).sum() / weights.sum()))
+
+
+def test_a_batch_of_air_has_a_finite_loss():
+    structures = torch.zeros((1, 1, 4, 4), dtype=torch.uint8)
+    one = objective(torch.rand((1, 1, 4, 4)), background_weight=0)
+    loss = one.loss(batch(torch.zeros((1, 1, 4, 4)), structures != 0, structures),
+                    torch.Generator())  # fmt: skip
+    loss.backward()
+    assert float(loss) == 0
+    assert torch.isfinite(one.module.output.grad).all()
+
+
+def test_a_difference_has_the_width_of_the_map_and_no_offset():
+    own = IntensityMap(low=100, high=900, units="a.u.", background=50)
+    difference = own.difference()
+    errors = np.array([0.0, 0.25, 1.0])
+    np.testing.assert_allclose(difference.inverse(errors), [0, 200, 800])
+    np.testing.assert_allclose(
+        difference.inverse(errors), own.inverse(errors + 0.1) - own.inverse(np.full(3, 0.1)),
+        atol=1e-4,
+    )  # fmt: skip
+    assert difference.background == 0
+    assert difference.units == "a.u."
