@@ -164,7 +164,14 @@ def _read(path: Path) -> dict[str, Any]:
 def rows_of(name: str, part: str | None = None) -> list[Row]:
     """The summary of a results file, or the named part of a summary that has parts."""
     summary = load(name)["summary"]
-    return summary if part is None else summary[part]
+    rows = summary if part is None else summary[part]
+    return [row if "pair" in row else row | {"pair": _compared(row)} for row in rows]
+
+
+def _compared(row: Row) -> str:
+    """What a row of foreign.json compares: the source, the set, the view and the segmenter."""
+    parts = [f"{row[key]}" for key in ("source", "set", "view", "network") if row.get(key)]
+    return ", ".join(parts)
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -314,6 +321,20 @@ PAGES = (
         "has several. The patients of BraTS have tumours. The images of BraTS 2018, and also its "
         "real T1, have few grey levels.",
         [Part(_FULL)],
+    ),
+    Page(
+        "foreign",
+        "Segmenters that others trained",
+        "A scan is translated to T1. A segmenter of T1 that others trained then segments the "
+        "translation and the real T1 of the same person. Dice is the agreement of the two. Beside "
+        "it stand the scan as it is, and *robust_tissue*, a segmenter of any contrast that others "
+        "trained, which needs no translation.",
+        "python benchmarks/foreign.py --data DIR",
+        "The sets are public: Open MS (registered and as scanned), BraTS GLI and BraTS 2018. The "
+        "segmenters are MeshNet and *robust_tissue* of brainchop.",
+        "Agreement is not accuracy. Where the real T1 has thick slices or little contrast, as in "
+        "BraTS GLI, no translation can agree well with it. Each set is one or a few people.",
+        [Part(("dice_grey", "dice_white", "dice", "subjects"))],
     ),
     Page(
         "phantom",
@@ -687,6 +708,7 @@ def readme_table() -> str:
 CARDS = {
     ("brain-t1", "phantom"): ("regression", _FULL[:7]),
     ("brain-t1", "fidelity"): ("regression", _FULL[:7]),
+    ("brain-t1-heads", "foreign"): ("brain-t1-heads", ("dice_grey", "dice_white", "dice")),
     ("brain-t1-lmi", "phantom"): ("lmi-diffusion corrected", _FULL[:7]),
     ("brain-t1-lmi", "fidelity"): ("lmi-diffusion", _FULL[:7]),
     ("brain-t1-tissue", "phantom"): ("real T1w", _FULL[2:6]),

@@ -141,7 +141,7 @@ def test_illegal_numbers(tmp_path, subjects, seed, named):
 
 def test_names_grow_with_the_number_of_subjects(tmp_path, monkeypatch):
     simulated = subject(0, Settings(spacing=8, modalities=("T1",)))
-    monkeypatch.setattr("chiasm.phantom.dataset.subject", lambda *_: simulated)
+    monkeypatch.setattr("chiasm.phantom.dataset.subject", lambda *_, **__: simulated)
     made = write_dataset(tmp_path, 100, 0, Settings(spacing=8, modalities=("T1",)))
     assert made[0].name == "sub-001"
     assert made[-1].name == "sub-100"
