@@ -24,8 +24,8 @@ def brain_mask(t1: Volume, seed: int = 0) -> np.ndarray:
 
     digital = subject(seed, Settings(modalities=("T1w",), spacing=2, head=True))
     head, labels = digital.volumes["T1w"], digital.labels
-    fixed, moving = _image(t1.array, t1.affine), _image(head.array, head.affine)
-    inside = _image(labels.array > 0, labels.affine)
+    fixed, moving = itk_image(t1.array, t1.affine), itk_image(head.array, head.affine)
+    inside = itk_image(labels.array > 0, labels.affine)
     transform = sitk.CenteredTransformInitializer(
         fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
     )
@@ -54,7 +54,7 @@ def brain_mask(t1: Volume, seed: int = 0) -> np.ndarray:
     return ndimage.distance_transform_edt(brain, t1.spacing) > _MARGIN
 
 
-def _image(array: np.ndarray, affine: np.ndarray) -> object:
+def itk_image(array: np.ndarray, affine: np.ndarray) -> object:
     """The image as ITK has it: its axes in reverse, its millimetres to the left and to the back."""
     import SimpleITK as sitk
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
 import harness
@@ -20,7 +21,9 @@ from chiasm.phantom.dataset import write_dataset
 FOLDER = Path(harness.__file__).parent
 BRAIN = ["--subjects", "1", "--slices", "2", "--spacing", "4", "--sources", "PD"]
 # Modules that others import, which are no scripts.
-NO_SCRIPTS = {"brain_mask", "harness", "lmi_maps", "measures"}
+NO_SCRIPTS = {
+    "brain_mask", "foreign_cases", "foreign_networks", "harness", "lmi_maps", "measures", "rigid",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +184,43 @@ def test_real(monkeypatch, results, tmp_path, quick, capsys):
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 5
     dice = {(row["pair"], row["method"]): row["dice"] for row in result["rows"]}
     assert dice["T2w→T1w", "regression"] > dice["T2w→T1w", "none"]
+
+
+@pytest.mark.long
+def test_foreign_and_its_second_run(monkeypatch, results, tmp_path, capsys):
+    networks = import_module("foreign_networks")
+    monkeypatch.setattr(networks, "FIELD", 64)
+    data, runs = real_scans(tmp_path / "data"), tmp_path / "runs"
+    tiny.foreign_models(data / "foreign_models")
+    words = ["--data", data, "--runs", runs, "--networks", "model20chan3cls"]
+    quick = ["--slices", "4", "--save", "foreign"]
+    words += ["--cases", "patient07 T2w", "--translators", "plain=brain-t1@detail=false"]
+    result = run(monkeypatch, "foreign", *words, *quick)
+    rows = result["rows"]
+    assert methods(result) == [
+        "source as it is",
+        "robust_tissue",
+        "robust_tissue of the real T1",
+        "plain",
+    ]
+    assert {(row["set"], row["source"], row["measure"]) for row in rows} == {
+        ("open_ms mni", "T2w", "agreement")
+    }
+    assert all(0 <= row["dice"] <= 1 for row in rows)
+    assert any("− robust_tissue" in line["method"] for line in result["summary"])
+    said = capsys.readouterr().out
+    assert f"left out, not there: {data / 'expert_labels'}" in said
+
+    # What is done is not done again; another case is added.
+    again = run(monkeypatch, "foreign", *words, *quick)
+    assert again["rows"] == rows
+    assert "patient07 T2w brain: agreement" not in capsys.readouterr().out
+    words[words.index("patient07 T2w")] = "patient07"
+    more = run(monkeypatch, "foreign", *words, *quick)["rows"]
+    assert more[: len(rows)] == rows
+    assert {row["source"] for row in more} == {"T2w", "FLAIR"}
+    with pytest.raises(SystemExit):  # whole volumes are no rows of the same table
+        run(monkeypatch, "foreign", *words, "--save", "foreign")
 
 
 @pytest.mark.long

@@ -1,7 +1,10 @@
 """Small digital subjects, and a training that takes seconds."""
 
+import itertools
+
 import nibabel as nib
 import numpy as np
+import torch
 
 from chiasm import files
 from chiasm.image.volume import Label, LabelVolume, Volume
@@ -37,4 +40,35 @@ def dataset(folder):
             image = scan(levels, modality, seed)
             nib.save(nib.Nifti1Image(image.array, AFFINE), anat / f"{name}_{modality}.nii.gz")
         files.write(LabelVolume(tissue(), AFFINE, LABELS), anat / f"{name}_dseg.nii.gz")
+    return folder
+
+
+def foreign_models(folder, channels=2):
+    """Folders as those of the foreign networks, with random weights of few channels."""
+    draw = torch.Generator().manual_seed(0)
+
+    def weight(*shape):
+        return torch.randn(shape, generator=draw) / 3
+
+    for name in ("model20chan3cls", "model5_gw_ae"):
+        place = folder / "meshnet" / name
+        place.mkdir(parents=True)
+        widths = [1, *[channels] * 9]
+        parts = [weight(27 * a * b + b) for a, b in itertools.pairwise(widths)]
+        values = torch.cat([*parts, weight(3 * channels + 3)])
+        (place / "model.bin").write_bytes(values.numpy().astype("<f4").tobytes())
+    tissue = {}
+    numbers = (*range(0, 22, 2), 22, *range(23, 32, 2), 33)
+    for k, number in enumerate(numbers):
+        given, made = 1 if k == 0 else channels, 3 if number == 33 else channels
+        size = {22: 2, 33: 1}.get(number, 3)
+        tissue[f"{number}.weight"] = weight(made, given, size, size, size)
+        tissue[f"{number}.bias"] = weight(made)
+    brain = {
+        f"model.{k}.0.weight": weight(channels, channels if k else 1, 3, 3, 3) for k in range(25)
+    }
+    brain |= {"model.25.weight": weight(2, channels, 1, 1, 1), "model.25.bias": weight(2)}
+    for part, state in (("sae/robust_tissue", tissue), ("meshnet/mindgrab", brain)):
+        (folder / part).mkdir(parents=True)
+        torch.save(state, folder / part / "model.pth")
     return folder

@@ -114,7 +114,7 @@ def test_stripped_samples_hold_hardly_any_skull_and_others_do(make):
         made = [batch(samples, step=step) for step in range(5)]
         inside = torch.cat([one.structures[one.mask] for one in made])
         shares.append((np.array(TISSUE_OF)[inside.numpy()] == "head").mean())
-    assert shares[0] > 0.3
+    assert shares[0] > 0.2
     assert shares[1] < 0.4 * shares[0]
 
 
@@ -245,7 +245,7 @@ def test_illegal_settings_are_refused(make, anatomies, tmp_path, make_head, save
     with pytest.raises(UsageError, match=r"grid\.spacing .*: is not equal"):
         make("grid.spacing=[2,2,3]", "augmentation.crop=[16,16]")
     with pytest.raises(UsageError, match=r"grid\.spacing .*: is not equal"):
-        make("grid.spacing=[2,2,null]", "augmentation.crop=[16,16]")
+        make("grid.spacing=[2,2,null]", "context.kind=3d", "augmentation.crop=[16,16,16]")
     for crop in ("null", "[16,24,16]"):
         samples = make(*THREE, f"augmentation.crop={crop}")
         with pytest.raises(UsageError, match=r"augmentation\.crop .*: is no size of a box"):
