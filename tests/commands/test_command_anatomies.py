@@ -28,9 +28,9 @@ TRAINING = {
 }
 
 
-def training(anatomies, out, **settings):
+def training(folder, out, **settings):
     pairs = [f"{key}={json.dumps(value)}" for key, value in (TRAINING | settings).items()]
-    return ["train", "-i", anatomies, "-o", out, "--target", "T1", "--method", "regression", *pairs]
+    return ["train", "-i", folder, "-o", out, "--target", "T1", "--method", "regression", *pairs]
 
 
 def test_a_dataset_of_heads(chiasm, tmp_path, out, anatomies):

@@ -130,6 +130,9 @@ def _input(config: ModelConfig) -> str:
 
 def _scans(config: ModelConfig) -> str:
     names = {True: "skull-stripped brains", False: "whole heads", None: "scans"}
+    heads = config.training.get("settings", {}).get("anatomies") or {}
+    if 0 < heads.get("stripped", 0) < 1:
+        return "whole heads or skull-stripped brains"
     return names[config.brain_only]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -34,8 +35,9 @@ class TrainingModule(LightningModule):
         )
 
     def _generator(self, stream: int, index: int) -> torch.Generator:
-        seed = (self.objective.settings.seed * 3 + stream) << 32 | index
-        return torch.Generator().manual_seed(seed)
+        # torch's CPU generator uses only 32 bits of a seed, so the three numbers are mixed first.
+        key = (self.objective.settings.seed, stream, index)
+        return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         return batch.to(device)
