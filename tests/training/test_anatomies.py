@@ -8,7 +8,8 @@ from chiasm.errors import CaseError, UsageError
 from chiasm.phantom.appearance import BRAIN, canonical_t1
 from chiasm.phantom.structures import TISSUE_OF, TISSUE_VALUES, index_of
 from chiasm.training.anatomies import AnatomySamples, find_label_maps
-from chiasm.training.settings import training_settings
+from chiasm.training.data_module import DataModule
+from chiasm.training.settings import objective_of, training_settings
 
 THREE = ("context.kind=3d", "grid.spacing=[2,2,2]", "augmentation.crop=[16,16,16]")
 FLAT = ("context.kind=2d", "grid.spacing=[2,2,2]", "augmentation.crop=[16,32]")
@@ -255,3 +256,14 @@ def test_illegal_settings_are_refused(make, anatomies, tmp_path, make_head, save
     save_labels(tmp_path / "odd.nii.gz", labels)
     with pytest.raises(CaseError, match=r"odd\.nii\.gz: has the unknown labels 999"):
         AnatomySamples(find_label_maps(tmp_path), settings_of(*THREE), divisible_by=16)
+
+
+def test_what_cannot_be_drawn_is_refused(anatomies):
+    words = ("anatomies={}", "grid.spacing=[2,2,2]", "context.kind=3d", "augmentation.flip=0")
+    words += ("augmentation.rotation=0", "augmentation.scale=0", "augmentation.crop=[16,16,16]")
+    settings = training_settings("regression", "T2w", None, words)
+    with pytest.raises(UsageError, match="target T2w: cannot be drawn from label maps; legal: T1w"):
+        AnatomySamples(find_label_maps(anatomies), settings, divisible_by=16)
+    settings = training_settings("paired", "T1w", None, ("anatomies={}",), ("PD",))
+    with pytest.raises(UsageError, match="cannot be used, because paired learns from source"):
+        DataModule(anatomies).subjects(settings, objective_of("paired"))

@@ -178,4 +178,7 @@ APPEARANCES: Mapping[str, Appearance] = {
     "CT": _ct,
 }
 
+# Modality → the means that all images of a target have if they are not varied.
+CANONICAL: Mapping[str, Callable[[], np.ndarray]] = {"T1w": canonical_t1}
+
 BRAIN = np.isin(np.arange(len(STRUCTURES)), of_tissue("csf", "grey", "white", "lesion"))

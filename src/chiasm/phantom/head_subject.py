@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from chiasm.errors import CaseError, UsageError, explain
+from chiasm.image.intensity import policy_for
 from chiasm.image.volume import LabelVolume, Volume
 from chiasm.phantom.appearance import Properties, signals
 from chiasm.phantom.artefacts import bias_field, motion, rician, ringing, thick_slices
@@ -178,7 +179,7 @@ def _scan(
     rng: np.random.Generator,
 ) -> _Scan:
     """The scan of one modality, and its random parameters."""
-    absolute = name == "CT"
+    absolute = policy_for(name).kind == "window"  # units such as HU, not those of a receiver
     means = signals(rng, name, properties)
     white = float(means[TISSUE_OF.index("white")])
     gain = 1.0 if absolute else rng.uniform(300, 900) / white

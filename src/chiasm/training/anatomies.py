@@ -17,7 +17,7 @@ from chiasm.augment.structures import paint, places
 from chiasm.errors import UsageError, explain
 from chiasm.image.intensity import IntensityMap
 from chiasm.machine.progress import progress
-from chiasm.phantom.appearance import APPEARANCES, BRAIN, canonical_t1, signals
+from chiasm.phantom.appearance import BRAIN, CANONICAL, signals
 from chiasm.phantom.head_subject import label_maps
 from chiasm.phantom.heads import Draw, Head, LabelMap, draw_head, read_label_map
 from chiasm.phantom.structures import T1_TOP, TISSUE_OF, TISSUE_VALUES, index_of
@@ -68,7 +68,7 @@ class AnatomySamples:
     CaseError
         A label map cannot be read, or holds an unknown label.
     UsageError
-        The grid of the model is not isotropic, or the target has no signal equation.
+        The grid of the model is not isotropic, or the target is none that can be drawn.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class AnatomySamples:
         self.settings, self.heads = settings, settings.anatomies
         self.divisible_by = divisible_by
         self.spacing = _isotropic(settings)
-        if self.heads.varied and settings.target not in APPEARANCES:
-            legal = f"one of {', '.join(APPEARANCES)}, or anatomies.varied=false"
-            raise UsageError(explain("target", settings.target, "has no signal equation", legal))
+        if settings.target not in CANONICAL:
+            problem = "cannot be drawn from label maps"
+            raise UsageError(explain("target", settings.target, problem, ", ".join(CANONICAL)))
         channel = [(channels or {}).get(TISSUE_VALUES[one], 0) for one in TISSUE_OF]
         self.channel = torch.tensor(channel) if channels else None
         self.maps_of: list[LabelMap] = []
@@ -96,7 +96,7 @@ class AnatomySamples:
         self.unstripped = [self.heads.stripped < 1]
         scale = IntensityMap(low=0, high=T1_TOP, units="a.u.", background=0)
         self.maps = defaultdict(list, {settings.target: [scale]})
-        self.t1 = torch.from_numpy(canonical_t1())
+        self.t1 = torch.from_numpy(CANONICAL[settings.target]())
         self.places = {
             stripped: [places(_counts(one, stripped=stripped)) for one in self.maps_of]
             for stripped in (True, False)

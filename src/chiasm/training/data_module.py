@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chiasm.errors import UsageError, explain
 from chiasm.training.anatomies import AnatomySamples, find_label_maps
 from chiasm.training.data import find_subjects, split
 from chiasm.training.objective import Objective
@@ -45,6 +46,9 @@ class DataModule:
             See `find_subjects`, `find_paired`, `split` and `split_unpaired`.
         """
         if settings.anatomies is not None:
+            if kind.with_source != "none":
+                problem = f"cannot be used, because {settings.method} learns from source images"
+                raise UsageError(explain("anatomies", self.folder, problem, "null"))
             return Split(*split(find_label_maps(self.folder), settings))
         found = find_subjects(self.folder, settings.target, with_labels=kind.with_labels)
         if kind.with_source in ("paired", "any"):

@@ -81,7 +81,8 @@ class TrainingSettings(BaseModel):
     augmentation : Augmentation
     anatomies : HeadSettings or None
         With it, the training folder holds label maps of heads with FreeSurfer labels, and the
-        training images are random heads that are drawn from them (`chiasm.phantom.heads`).
+        training images are random heads that are drawn from them (`chiasm.phantom.heads`). Half of
+        the heads are mirrored, whatever ``augmentation.flip`` is.
     stages : dict
         For methods that are trained in stages, the settings of each stage. They replace the
         common settings.
