@@ -14,7 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor
@@ -31,6 +31,12 @@ from chiasm.phantom.structures import (
 
 # Displacements are computed on a lattice of this step and interpolated, in mm.
 _STEP = 4
+# The depth of the cortex is stored in whole numbers of this unit, in mm.
+_DEPTH_UNIT = 0.05
+# Standard deviation of the cortical thickness within one brain, in mm.
+_THICKNESS_SPREAD = 0.3
+# The largest share of the cortical thickness that atrophy takes.
+_LOST = 0.35
 _VENTRICLE_BLUR = 5.0  # mm
 
 
@@ -49,8 +55,12 @@ class HeadSettings(BaseModel):
     ventricles : float
         Largest distance by which the walls of the ventricles are pushed outwards, in mm. They are
         pulled inwards by up to a third of it.
+    cortical_thickness : tuple of two floats
+        Range of the mean thickness of a brain's cortex, in mm. Label maps fill most sulci with
+        cortex, because the banks of a sulcus touch at their resolution. Cortex that is farther from
+        white matter than the thickness becomes CSF, so that sulci hold CSF as in real scans.
     atrophy : float
-        Probability of wider sulci and a thinner cortex.
+        Probability of a cortex that is up to a third thinner, with wider sulci.
     lesions, tumour, resection : float
         Probability of white-matter lesions, of a tumour with oedema, and of a resection cavity.
     stripped : float
@@ -72,7 +82,8 @@ class HeadSettings(BaseModel):
     scale: float = Field(default=0.15, ge=0, lt=1)
     bending: float = Field(default=2.5, ge=0)
     ventricles: float = Field(default=5.0, ge=0)
-    atrophy: float = Field(default=0.4, ge=0, le=1)
+    cortical_thickness: tuple[PositiveFloat, PositiveFloat] = (1.9, 3.4)
+    atrophy: float = Field(default=0.3, ge=0, le=1)
     lesions: float = Field(default=0.35, ge=0, le=1)
     tumour: float = Field(default=0.12, ge=0, le=1)
     resection: float = Field(default=0.03, ge=0, le=1)
@@ -80,6 +91,13 @@ class HeadSettings(BaseModel):
     varied: bool = False
     slab: int = Field(default=1, ge=1)
     reuse: int = Field(default=2, ge=1)
+
+    @field_validator("cortical_thickness")
+    @classmethod
+    def _is_a_range(cls, thickness: tuple[float, float]) -> tuple[float, float]:
+        if thickness[0] > thickness[1]:
+            raise ValueError("the first number must not exceed the second")
+        return thickness
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,29 @@ class LabelMap:
     def head_points(self) -> np.ndarray:
         """A sample of the other voxels of the head, in mm from the first voxel: (N, 3)."""
         return self._points(("head",))
+
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """Distance of each voxel of the cortex from the nearest voxel that is other brain tissue.
+
+        In units of 0.05 mm, at most 255, and 0 outside the cortex: uint8, shape (X, Y, Z).
+        """
+        cortex = self.structures == index_of("cortex")
+        depth = np.zeros(self.structures.shape, np.uint8)
+        other = np.isin(self.structures, of_tissue("grey", "white", "lesion")) & ~cortex
+        if not cortex.any() or not other.any():
+            return depth
+        brain = cortex | other  # the rest of the map takes most of the time
+        inside = [np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+        box = tuple(slice(int(one[0]), int(one[-1]) + 1) for one in inside)
+        distance = ndimage.distance_transform_edt(~other[box], sampling=self.spacing)
+        units = np.minimum(np.rint(distance / _DEPTH_UNIT), 255).astype(np.uint8)
+        depth[box] = units * cortex[box]
+        return depth
+
+    def deeper(self, thickness: float) -> int:
+        """Number of voxels of the cortex that lie deeper than a thickness in mm."""
+        return int((self.depth * _DEPTH_UNIT > thickness + 0.5).sum())
 
     def _points(self, tissues: tuple[str, ...]) -> np.ndarray:
         chosen = np.isin(self.structures[::3, ::3, ::3], of_tissue(*tissues))
@@ -228,8 +269,10 @@ def draw_head(
     """
     draw = Draw(generator)
     where = _positions(source, shape, spacing, settings, draw, centred=centred)
-    structures = _nearest(source, where)
-    _age(structures, settings, draw)
+    nearest = _Nearest(source, where)
+    structures = nearest.of(source.structures)
+    sulci = _deep(nearest.of(source.depth), settings, draw)
+    structures[sulci] = index_of("csf")
     _divide_soft_tissue(structures, spacing, draw)
     if draw.happens(settings.lesions):
         _white_matter_lesions(structures, spacing, draw)
@@ -237,7 +280,7 @@ def draw_head(
         _tumour(structures, spacing, draw)
     if draw.happens(settings.resection):
         _resection(structures, spacing, draw)
-    return Head(structures, brain_mask(structures, spacing, draw))
+    return Head(structures, brain_mask(structures, spacing, draw, sulci))
 
 
 def _positions(
@@ -305,16 +348,31 @@ def _sampled(field: Tensor, at: Tensor, source: LabelMap) -> Tensor:
     return functional.grid_sample(field, grid, padding_mode="border", align_corners=True)[0]
 
 
-def _nearest(source: LabelMap, at: Tensor) -> Tensor:
-    """The structure of the nearest voxel at each position in mm; air outside the map."""
-    stored = torch.from_numpy(source.structures)
-    index = torch.zeros(at.shape[1:], dtype=torch.int32)
-    inside = torch.ones(at.shape[1:], dtype=torch.bool)
-    for axis, (count, size) in enumerate(zip(stored.shape, source.spacing, strict=True)):
-        voxel = (at[axis] / size).round_()
-        inside &= (voxel >= 0) & (voxel < count)
-        index.mul_(count).add_(voxel.clamp_(0, count - 1).to(torch.int32))
-    return stored.view(-1)[index] * inside
+class _Nearest:
+    """The nearest voxel of a label map at each position in mm: (3, X, Y, Z)."""
+
+    def __init__(self, source: LabelMap, at: Tensor) -> None:
+        self.index = torch.zeros(at.shape[1:], dtype=torch.int32)
+        self.inside = torch.ones(at.shape[1:], dtype=torch.bool)
+        shape = source.structures.shape
+        for axis, (count, size) in enumerate(zip(shape, source.spacing, strict=True)):
+            voxel = (at[axis] / size).round_()
+            self.inside &= (voxel >= 0) & (voxel < count)
+            self.index.mul_(count).add_(voxel.clamp_(0, count - 1).to(torch.int32))
+
+    def of(self, values: np.ndarray) -> Tensor:
+        """The values of these voxels; 0 outside the map."""
+        return torch.from_numpy(values).view(-1)[self.index] * self.inside
+
+
+def _deep(depth: Tensor, settings: HeadSettings, draw: Draw) -> Tensor:
+    """Where the cortex is deeper than a random thickness, which varies a little in space: bool."""
+    mean = draw.uniform(*settings.cortical_thickness)
+    happens, lost = draw.happens(settings.atrophy), draw.uniform(0, _LOST)
+    spread = _THICKNESS_SPREAD * draw.uniform(0, 2)
+    local = mean * (1 - lost * happens) + spread * draw.field(tuple(depth.shape), 20)
+    # A depth counts from the middle of a voxel of white matter, half a voxel too far.
+    return depth * _DEPTH_UNIT > local + 0.5
 
 
 def _any_of(structures: Tensor, members: list[int]) -> Tensor:
@@ -333,19 +391,6 @@ def _near(inside: Tensor, reach: int = 1) -> Tensor:
             grown.narrow(axis, step, rest).logical_or_(before.narrow(axis, 0, rest))
             grown.narrow(axis, 0, rest).logical_or_(before.narrow(axis, step, rest))
     return grown
-
-
-def _age(structures: Tensor, settings: HeadSettings, draw: Draw) -> None:
-    """Move the borders of the cortex by one voxel in places: wider sulci, thinner cortex."""
-    shape = tuple(structures.shape)
-    happens, wide, thin = draw.happens(settings.atrophy), draw.uniform(-1, 1.5), draw.uniform(-2, 1)
-    if not happens:
-        return
-    cortex, white, csf = (index_of(name) for name in ("cortex", "white matter", "csf"))
-    where = draw.field(shape, 20) < wide
-    structures[where & (structures == cortex) & _near(structures == csf)] = csf
-    where = draw.field(shape, 20) < thin
-    structures[where & (structures == cortex) & _near(structures == white)] = white
 
 
 def _divide_soft_tissue(structures: Tensor, spacing: float, draw: Draw) -> None:
@@ -429,14 +474,19 @@ def _resection(structures: Tensor, spacing: float, draw: Draw) -> None:
     structures[cavity & brain] = index_of("csf")
 
 
-def brain_mask(structures: Tensor, spacing: float, draw: Draw) -> Tensor:
+def brain_mask(
+    structures: Tensor, spacing: float, draw: Draw, sulci: Tensor | None = None
+) -> Tensor:
     """A brain mask as a brain extraction makes it, with a random distance from the cortex: bool.
 
     The mean of the parenchyma over a cube of 3 to 9 mm is compared with a random share. A small
-    share closes the sulci and adds CSF, a large one cuts into the cortex.
+    share closes the sulci and adds CSF, a large one cuts into the cortex. The voxels of narrow
+    ``sulci`` count as parenchyma, because a brain extraction does not cut into them.
     """
     inside = _any_of(structures, of_tissue("grey", "white", "lesion"))
     inside |= structures == index_of("ventricles")
+    if sulci is not None:
+        inside |= sulci
     reach = max(1, round(draw.uniform(1, 4) / spacing))
     share = draw.uniform(0.12, 0.5) if draw.happens(0.85) else draw.uniform(0.5, 0.62)
     mean = inside.float()[None, None]

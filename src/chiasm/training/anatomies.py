@@ -98,7 +98,7 @@ class AnatomySamples:
         self.maps = defaultdict(list, {settings.target: [scale]})
         self.t1 = torch.from_numpy(CANONICAL[settings.target]())
         self.places = {
-            stripped: [places(_counts(one, stripped=stripped)) for one in self.maps_of]
+            stripped: [places(self._counts(one, stripped=stripped)) for one in self.maps_of]
             for stripped in (True, False)
         }
         brains = [self.t1[one.long()].numpy() for one in self.places[True]]
@@ -133,6 +133,20 @@ class AnatomySamples:
             return batch
         labels = self.channel[batch.centre_structures.long()] * batch.centre_mask
         return replace(batch, labels=labels)
+
+    def _counts(self, one: LabelMap, *, stripped: bool) -> Tensor:
+        """Voxels of each structure in the foreground of a whole head, or of a stripped brain."""
+        counts = torch.from_numpy(one.counts.astype(np.float64))
+        counts[index_of("air")] = 0
+        muscle, fat = index_of("muscle"), index_of("fat")
+        counts[muscle] = counts[fat] = (counts[muscle] + counts[fat]) / 2
+        if stripped:
+            counts[~torch.from_numpy(BRAIN)] = 0
+            counts[index_of("csf")] /= 2  # a brain mask leaves out part of the CSF around the brain
+        sulci = one.deeper(float(np.mean(self.heads.cortical_thickness)))
+        counts[index_of("cortex")] -= sulci
+        counts[index_of("csf")] += sulci
+        return counts
 
     def _sample(self, seed: int, number: int, again: int) -> tuple[Tensor, ...]:
         """Image, mask, structures and places of one sample: (images, \\*spatial) each."""
@@ -208,18 +222,6 @@ def _isotropic(settings: TrainingSettings) -> float:
         legal = "equal numbers, because heads are drawn on isotropic grids"
         raise UsageError(explain("grid.spacing", settings.grid.spacing, "is not equal", legal))
     return first
-
-
-def _counts(one: LabelMap, *, stripped: bool) -> Tensor:
-    """Voxels of each structure in the foreground of a whole head, or of a stripped brain."""
-    counts = torch.from_numpy(one.counts.astype(np.float64))
-    counts[index_of("air")] = 0
-    muscle, fat = index_of("muscle"), index_of("fat")
-    counts[muscle] = counts[fat] = (counts[muscle] + counts[fat]) / 2
-    if stripped:
-        counts[~torch.from_numpy(BRAIN)] = 0
-        counts[index_of("csf")] /= 2  # a brain mask leaves out part of the CSF around the brain
-    return counts
 
 
 def _foreground(structures: Tensor) -> Tensor:
