@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from chiasm.comparison.cases import Case
+from chiasm.comparison.cases import Case, Complete
 from chiasm.comparison.score import real_name
 from chiasm.comparison.summary import summarise
 from chiasm.image.foreground import foreground_mask
@@ -62,7 +62,7 @@ def brains(
             one = subject(subject_seed(chosen.seed, number), settings)
             mask = foreground_mask(one.volumes[target])
             which = choice(mask, one.labels.array)
-            mask = mask[:, :, which]
+            whole, mask = mask, mask[:, :, which]
             truth, real = (take(image, 2, which) for image in (one.labels, one.volumes[target]))
             ceiling = segmenter.segment(real, mask).labels
             for source in sources:
@@ -80,6 +80,7 @@ def brains(
                     truth,
                     adjacent=which.step == 1,
                     facts=facts,
+                    complete=Complete(one.volumes[source], whole, 2, which),
                 )
             advance(1)
 

@@ -7,10 +7,12 @@ Three tables, on digital brains of unseen seeds and, with ``--data``, on the rea
 
 - uncertainty: how well the deviation of N samples ranks the error of their mean (AUROC of errors
   above 0.1 of the image's range, Spearman), how diverse the samples are, and what their mean gains;
+  if the model gives an expected error, the same of it, and how well it finds the worst tenth;
 - translatability: the score that is computed before the translation, beside the Dice after it;
 - lesions: how much of their contrast is kept, how many are missed, and how many false positives.
 
-Images are laid on [0, 1] by their own percentiles in the brain before they are compared.
+Images are laid on [0, 1] by their own percentiles in the brain before they are compared. Models
+that look at neighbouring slices translate the complete scan.
 """
 
 from __future__ import annotations
@@ -26,12 +28,12 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from chiasm import admission, files
-from chiasm.comparison.cases import Case
+from chiasm.comparison.cases import Case, Complete
 from chiasm.comparison.score import score
 from chiasm.image.foreground import foreground_mask
 from chiasm.image.intensity import on_unit_range, policy_for
-from chiasm.image.volume import TISSUES, LabelVolume
-from chiasm.methods.base import NetworkTranslator
+from chiasm.image.volume import TISSUES, LabelVolume, Volume
+from chiasm.methods.base import NetworkTranslator, Translation
 from chiasm.methods.load import load_translator
 from chiasm.methods.translatability import translatability
 from chiasm.registry import DEFAULT_MODEL, DEFAULT_SEGMENTER
@@ -47,7 +49,9 @@ from real import cases as real_cases
 WHITE, LESION = (next(one.value for one in TISSUES if one.name == n) for n in ("white", "lesion"))
 WRONG = 0.1  # of the range [0, 1]
 GOOD = 0.75  # Dice; a model's `translatable_from` is the score at which the line of Dice meets it
+WORST = 0.1  # the share of the voxels with the largest errors
 UNCERTAINTY = ("auroc", "spearman", "diversity", "wrong", "psnr_single", "psnr_mean", "gain_db")
+UNCERTAINTY += ("auroc_worst", "expected_ratio")
 TRANSLATABILITY = (
     "images",
     "score",
@@ -61,21 +65,70 @@ TRANSLATABILITY = (
 LESIONS = ("lesions", "visible", "contrast_real", "kept", "missed", "false_positive")
 
 
+def seen(case: Case, translator: NetworkTranslator) -> tuple[Volume, np.ndarray]:
+    """The scan and the foreground that a translator is given."""
+    complete = case.complete
+    if complete is None or translator.model.config.context.kind == "2d":
+        return case.source, case.mask
+    return complete.source, complete.mask
+
+
+def translated(case: Case, translator: NetworkTranslator) -> Translation:
+    """The translation of the slices of a case."""
+    source, mask = seen(case, translator)
+    made = translator.translate(source, mask)
+    if source is case.source:
+        return made
+    assert case.complete is not None
+    kept = case.complete.slices
+    return replace(
+        made,
+        volume=kept(made.volume),
+        deviation=kept(made.deviation),
+        expected_error=kept(made.expected_error),
+    )
+
+
+def score_expected(case: Case, method: str, result: Translation) -> dict[str, Any]:
+    """The expected error of a translation beside its error.
+
+    ``auroc_worst`` is the area under the ROC curve of the tenth of the voxels with the largest
+    errors, and ``expected_ratio`` the mean expected error divided by the mean error.
+    """
+    real, made = (on_unit_range(image, case.mask) for image in (case.real, result.volume))
+    own = policy_for(result.volume.modality).fit(result.volume, case.mask)
+    assert result.expected_error is not None
+    expected = result.expected_error.array[case.mask] / (own.high - own.low)
+    error = (made.array - real.array)[case.mask]
+    scores = uncertainty(expected, error, WRONG)
+    worst = uncertainty(expected, error, float(np.quantile(np.abs(error), 1 - WORST)))
+    return {
+        "pair": case.pair,
+        "method": f"{method}, expected error",
+        "subject": case.subject,
+        **json.loads(scores.model_dump_json(include={"auroc", "spearman", "wrong"})),
+        "auroc_worst": worst.auroc,
+        "expected_ratio": float(expected.mean() / np.abs(error).mean()),
+        "warning": None,
+    }
+
+
 def score_samples(
     case: Case, method: str, one: NetworkTranslator, several: NetworkTranslator
-) -> dict[str, Any]:
-    """Deviation beside error, and the mean of the samples beside the first."""
-    result = several.translate(case.source, case.mask)
+) -> Iterator[dict[str, Any]]:
+    """Deviation beside error, the mean of the samples beside the first, and the expected error."""
+    result, alone = translated(case, several), translated(case, one)
     assert result.deviation is not None
+    if alone.expected_error is not None:
+        yield score_expected(case, method, alone)
     real, mean, single = (
-        on_unit_range(image, case.mask)
-        for image in (case.real, result.volume, one.translate(case.source, case.mask).volume)
+        on_unit_range(image, case.mask) for image in (case.real, result.volume, alone.volume)
     )
     own = policy_for(result.volume.modality).fit(result.volume, case.mask)
     deviation = result.deviation.array[case.mask] / (own.high - own.low)
     scores = uncertainty(deviation, (mean.array - real.array)[case.mask], WRONG)
     psnr_mean, psnr_single = (image_scores(x, real, case.mask).psnr for x in (mean, single))
-    return {
+    yield {
         "pair": case.pair,
         "method": method,
         "subject": case.subject,
@@ -91,7 +144,8 @@ def score_translatability(
     case: Case, translator: NetworkTranslator, segmenter: Segmenter
 ) -> dict[str, Any]:
     """The score, and the Dice that it is meant to predict."""
-    found = translatability(case.source, translator, case.mask)
+    source, mask = seen(case, translator)
+    found = translatability(source, translator, mask)
     (candidate,) = candidates({"regression": translator}, segmenter)
     row = score(case, candidate).row
     warnings = admission.translatability_warnings(found)
@@ -100,7 +154,7 @@ def score_translatability(
 
 def score_lesions(case: Case, method: str, translator: NetworkTranslator) -> dict[str, Any]:
     """Lesions have label 4 in the reference of the case, white matter has label 3."""
-    image = translator.translate(case.source, case.mask).volume
+    image = translated(case, translator).volume
     made, real = (on_unit_range(x, case.mask) for x in (image, case.real))
     labels = case.reference.array
     scores = lesion_scores(made, real, labels == LESION, labels == WHITE)
@@ -143,7 +197,9 @@ def lesion_patient(data: Path, segmenter: Segmenter, shown: int) -> Iterator[Cas
     labels = LabelVolume(array, own.affine)
     for name in ("T2", "FLAIR"):
         source = files.read(folder / f"{name}.nii.gz", modality=name)
-        yield Case("open_ms patient07", take(source, 2, which), target, inside, own, labels)
+        complete = Complete(source, mask, 2, which)
+        slices, subject = complete.slices(source), f"open_ms {folder.name}"
+        yield Case(subject, slices, target, inside, own, labels, complete=complete)
 
 
 def thinned(case: Case, shown: int) -> Case:
@@ -157,7 +213,9 @@ def thinned(case: Case, shown: int) -> Case:
     source, real, labels = (
         take(image, 2, which) for image in (case.source, case.real, case.real_labels)
     )
-    return Case(case.subject, source, real, case.mask[:, :, which], labels, adjacent=False)
+    complete = Complete(case.source, case.mask, 2, which)
+    mask = case.mask[:, :, which]
+    return Case(case.subject, source, real, mask, labels, adjacent=False, complete=complete)
 
 
 def means(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -224,18 +282,25 @@ def main() -> None:
     for case in phantom_cases(chosen, [target, *unseen], target, segmenter):
         scored.append(score_translatability(case, regression, segmenter))
         if case.source.modality != target and int(case.subject) <= chosen.sampled:
-            sampled += [score_samples(case, n, single[n], several[n]) for n in models]
+            for name, one in single.items():
+                sampled += score_samples(case, name, one, several[name])
     for case in lesion_phantoms(chosen, unseen, target, segmenter):
         lesioned += [score_lesions(case, name, one) for name, one in single.items()]
     if chosen.data:
         for _, case in real_cases(chosen.data, segmenter):
             own = thinned(case, chosen.slices)
-            for one in (own, replace(own, source=own.real)):  # the target itself, once a subject
+            real = None
+            if own.complete is not None:
+                real = replace(own.complete, source=case.real)
+            # The target itself is scored once a subject.
+            for one in (own, replace(own, source=own.real, complete=real)):
                 named = {"pair": f"{one.subject}, {one.pair}"}
                 if named["pair"] not in {row["pair"] for row in scored_real}:
                     scored_real.append(score_translatability(one, regression, segmenter) | named)
             named = {"pair": f"{own.subject}, {own.pair}"}
-            sampled += [score_samples(own, n, single[n], several[n]) | named for n in models]
+            sampled += [
+                row | named for n in models for row in score_samples(own, n, single[n], several[n])
+            ]
         for case in lesion_patient(chosen.data, segmenter, 2 * chosen.slices):
             named = {"pair": f"{case.subject}, {case.pair}"}
             lesioned += [score_lesions(case, name, one) | named for name, one in single.items()]

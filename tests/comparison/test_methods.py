@@ -23,20 +23,6 @@ def test_all_that_are_shipped(segmenter):
         assert method.pipeline.target == "T1w"
 
 
-def test_slices_apart_leave_out_what_looks_at_whole_volumes(segmenter, caplog):
-    whole, slices = (
-        {one.name: one for one in load_methods([], segmenter, apart=apart)}
-        for apart in (False, True)
-    )
-    volumes = {name for name, one in whole.items() if one.looks_at_neighbours}
-    assert volumes
-    assert set(slices) == set(whole) - volumes
-    assert all(f"method {name} was left out" in caplog.text for name in volumes)
-    # What is named is not left out in silence: compare refuses it.
-    named = load_methods([*volumes], segmenter, apart=True)
-    assert volumes < {one.name for one in named}
-
-
 def test_the_floor_is_always_there(segmenter):
     assert [one.name for one in load_methods(["histogram"], segmenter)] == ["none", "histogram"]
 

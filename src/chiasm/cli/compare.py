@@ -47,7 +47,7 @@ def command(
         int | None,
         typer.Option(
             help="The number of evenly spaced axial slices of the foreground that are compared, at "
-            "least 1.",
+            "least 1. A method that looks at neighbouring slices translates the complete scan.",
             show_default="all",
         ),
     ] = None,

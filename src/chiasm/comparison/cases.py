@@ -25,6 +25,30 @@ Segment = Callable[[Volume, np.ndarray], LabelVolume]
 
 
 @dataclass(frozen=True)
+class Complete:
+    """The complete scan of a case, for methods that look at neighbouring slices.
+
+    Attributes
+    ----------
+    source : Volume
+    mask : bool array, shape of the source
+    axis : int
+        The array axis along which the slices are stacked.
+    kept : range
+        The slices that the case holds.
+    """
+
+    source: Volume
+    mask: np.ndarray
+    axis: int
+    kept: range
+
+    def slices(self, image: Any) -> Any:
+        """The kept slices of an image or a label map; None stays None."""
+        return None if image is None else take(image, self.axis, self.kept)
+
+
+@dataclass(frozen=True)
 class Case:
     """A source image and the references for its translation, all on the source's grid.
 
@@ -48,6 +72,8 @@ class Case:
         What looks wrong about the source or its mask, in whole sentences.
     facts : dict
         Numbers that are copied into the rows of the case.
+    complete : Complete or None
+        If the case holds some slices of a scan, the complete scan.
     """
 
     subject: str
@@ -60,6 +86,7 @@ class Case:
     adjacent: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    complete: Complete | None = None
 
     @property
     def pair(self) -> str:
@@ -233,12 +260,12 @@ class Reader:
         if not mask.any():
             problem = f"and {self.session.target} show no common part of the foreground"
             raise CaseError(explain("-i", path, problem, "scans that share scanner space"))
-        step = 1
+        complete = None
         if self.slices is not None:
             axis = axial_axis(source)
             indices = spread(mask, axis, self.slices)
-            source, mask = take(source, axis, indices), np.take(mask, indices, axis)
-            step = indices.step
+            complete = Complete(source, mask, axis, indices)
+            source, mask = complete.slices(source), np.take(mask, indices, axis)
         real = _onto(self.target, source)
         return Case(
             self.session.subject,
@@ -248,8 +275,9 @@ class Reader:
             self._labels_of(real, mask),
             None if self.truth is None else _onto(self.truth, source),
             self.session.session,
-            adjacent=step == 1,
+            adjacent=complete is None or complete.kept.step == 1,
             warnings=warnings,
+            complete=complete,
         )
 
     def _labels_of(self, real: Volume, mask: np.ndarray) -> LabelVolume:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from chiasm.registry import METHODS, SEGMENTERS
 from chiasm.segmenters import Segmenter
 from chiasm.segmenters.load import load_segmenter
 
-_log = logging.getLogger("chiasm")
 FLOOR = "none"
 _GRAMMAR = "METHOD, NAME=FOLDER or NAME=FOLDER:METHOD, each with @option=value after it"
 _BARE = "edit_from"  # the option of a value without a name, as in sdedit@0.25
@@ -93,7 +91,6 @@ def load_methods(
     *,
     seed: int = 0,
     resources: Resources | None = None,
-    apart: bool = False,
 ) -> list[Candidate]:
     """Load the methods that specifications name. The floor, ``none``, is always among them.
 
@@ -112,9 +109,6 @@ def load_methods(
         The seed of every method that draws random numbers.
     resources : Resources, optional
         Batch size and device of all methods.
-    apart : bool
-        Whether slices are translated without their neighbours. If there is no specification,
-        methods that look at neighbouring slices are then left out.
 
     Raises
     ------
@@ -135,15 +129,6 @@ def load_methods(
     spare = next((folder for folder in own if folder and not _is_segmenter(folder)), None)
     common = _Common(segmenter, target, suited, spare, seed, resources or Resources())
     found = [_load(one, common) for one in wanted]
-    if apart and not specifications:
-        of_volumes = [one for one in found if one.looks_at_neighbours]
-        for one in of_volumes:
-            _log.warning(
-                "chiasm: The method %s was left out because it looks at neighbouring slices, which "
-                "--slices removes.",
-                one.name,
-            )
-        found = [one for one in found if one not in of_volumes]
     names = [method.name for method in found]
     if repeated := [name for name in names if names.count(name) > 1]:
         legal = "a different name for each method"

@@ -66,8 +66,7 @@ def compare(
         ``report.html``.
     methods : sequence of str
         See `chiasm.comparison.methods.load_methods`. By default these are all methods that
-        can use a shipped model or need none. With ``slices``, those that look at neighbouring
-        slices are left out.
+        can use a shipped model or need none.
         A model that was trained on certain sources is run on these sources only.
     target : str, optional
         The target modality. It has to be the segmenter's, which is the default.
@@ -76,7 +75,8 @@ def compare(
     segmenter : str or Path
         A shipped name, a folder or a registered segmenter. All translations are segmented by it.
     slices : int, optional
-        The number of evenly spaced axial slices of the foreground that are kept; by default all.
+        The number of evenly spaced axial slices of the foreground that are scored; by default
+        all. A method that looks at neighbouring slices still translates the complete scan.
     seed : int
         The seed of every method that draws random numbers.
     batch, device
@@ -112,10 +112,13 @@ def compare(
         legal = f"{goal}, or a --segmenter of {named}"
         problem = f"is not the modality that --segmenter {common.name} knows"
         raise UsageError(explain("--target", named, problem, legal))
-    apart = slices is not None
-    chosen = load_methods(methods, common, seed=seed, resources=resources, apart=apart)
-    if slices is not None:
-        _check_context([Candidate(common.name, Pipeline(segmenter=common)), *chosen])
+    chosen = load_methods(methods, common, seed=seed, resources=resources)
+    if (
+        slices is not None
+        and Candidate(common.name, Pipeline(segmenter=common)).looks_at_neighbours
+    ):
+        problem = "looks at the neighbouring slices that --slices removes"
+        raise UsageError(explain("--segmenter", common.name, problem, "all slices, or a 2d model"))
     wanted = None if sources is None else [modality_name(one, "--sources") for one in sources]
     sessions, left_out = find_sessions(folder, goal, wanted)
     for message in left_out:
@@ -168,14 +171,6 @@ def compare(
     }
     outputs.write_all(output, result, [one.name for one in sessions[:_SHOWN]])
     return result
-
-
-def _check_context(candidates: Sequence[Candidate]) -> None:
-    """Refuse models that look at neighbouring slices, because single slices have none."""
-    for one in candidates:
-        if one.looks_at_neighbours:
-            problem = f"removes the neighbouring slices that {one.name} looks at"
-            raise UsageError(explain("--slices", "", problem, "all slices, or 2d models"))
 
 
 def _check_known(methods: Sequence[Candidate], sources: Iterable[str]) -> None:

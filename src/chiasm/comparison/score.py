@@ -31,6 +31,9 @@ class Scored:
 def score(case: Case, candidate: Candidate) -> Scored:
     """Translate, segment and score one case.
 
+    A method that looks at neighbouring slices is given the complete scan. Only the slices of the
+    case are scored.
+
     Parameters
     ----------
     case : Case
@@ -60,20 +63,27 @@ def score(case: Case, candidate: Candidate) -> Scored:
     CaseError
         The image cannot be processed, or its translation has no contrast.
     """
-    made = candidate.pipeline.process(case.source, case.mask)
-    assert made.labels is not None  # every candidate has a segmenter
-    axis = axial_axis(case.source)
-    others = tuple(k for k in range(case.mask.ndim) if k != axis)
+    complete = case.complete if candidate.looks_at_neighbours else None
+    source, mask = (
+        (case.source, case.mask) if complete is None else (complete.source, complete.mask)
+    )
+    made = candidate.pipeline.process(source, mask)
+    image, labels = made.translation, made.labels
+    if complete is not None:
+        image, labels = complete.slices(image), complete.slices(labels)
+    assert labels is not None  # every candidate has a segmenter
+    axis = axial_axis(source)
+    others = tuple(k for k in range(mask.ndim) if k != axis)
     row = _names(case, candidate.name)
-    row |= _image_row(case, made.translation, axis) | _label_row(case, made.labels)
+    row |= _image_row(case, image, axis) | _label_row(case, labels)
     step = "segmentation" if candidate.pipeline.translator is None else "translation"
     cost = made.record[step]["cost"]
     row["seconds"] = cost["seconds"]
-    row["seconds_per_slice"] = cost["seconds"] / int(case.mask.any(axis=others).sum())
+    row["seconds_per_slice"] = cost["seconds"] / int(mask.any(axis=others).sum())
     row["memory_mb"] = cost["memory_mb"]
     row["trained_on"] = candidate.trained_on
     row["warnings"] = " ".join((*case.warnings, *made.warnings))
-    return Scored({**row, **case.facts}, made.translation, made.labels)
+    return Scored({**row, **case.facts}, image, labels)
 
 
 def score_real(case: Case) -> Scored:

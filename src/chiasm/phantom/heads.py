@@ -82,7 +82,7 @@ class HeadSettings(BaseModel):
     scale: float = Field(default=0.15, ge=0, lt=1)
     bending: float = Field(default=2.5, ge=0)
     ventricles: float = Field(default=5.0, ge=0)
-    cortical_thickness: tuple[PositiveFloat, PositiveFloat] = (1.9, 3.4)
+    cortical_thickness: tuple[PositiveFloat, PositiveFloat] = (1.6, 2.9)
     atrophy: float = Field(default=0.3, ge=0, le=1)
     lesions: float = Field(default=0.35, ge=0, le=1)
     tumour: float = Field(default=0.12, ge=0, le=1)
