@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,10 +15,13 @@ from chiasm.image.foreground import foreground_mask
 from chiasm.image.modality import modality_name
 from chiasm.image.volume import TISSUES, LabelVolume, Volume
 from chiasm.scoring.common_grid import resample_onto
+from chiasm.scoring.slices import axial_axis
 from foreign_networks import ForeignNetwork, lattice
 from harness import absent
 
 HEAD, BRAIN = "whole head", "brain"
+# The views of scans that are made coarser: their slices are averages of so many millimetres.
+THICK = {f"{BRAIN}, {mm} mm slices": mm for mm in (5,)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Scans:
 class ForeignCase:
     """A case that has not been read yet: its names, and how it is read.
 
-    ``view`` says whether the networks see a whole head or a brain alone.
+    ``view`` says whether the networks see a whole head or a brain alone, and how thick the slices
+    are if they were made thicker.
     """
 
     group: str
@@ -74,6 +78,7 @@ def foreign_cases(data: Path, extraction: ForeignNetwork) -> Iterator[ForeignCas
     """
     if not absent(patient := data / "open_ms" / "mni_1mm" / "patient07"):
         yield from _stripped("open_ms mni", patient, ("T2", "FLAIR"))
+        yield from _thick("open_ms mni", patient, ("T2", "FLAIR"))
     if not absent(folder := data / "brats_gli"):
         yield from _stripped("brats_gli", folder, ("T2", "FLAIR"))
     if not absent(folder := data / "brats2018"):
@@ -109,6 +114,32 @@ def _stripped(group: str, folder: Path, names: tuple[str, ...]) -> Iterator[Fore
             return Scans(source, real, foreground_mask(source))
 
         yield ForeignCase(group, folder.name, "", modality_name(name), BRAIN, read)
+
+
+def _thick(group: str, folder: Path, names: tuple[str, ...]) -> Iterator[ForeignCase]:
+    """The cases of `_stripped` with the source in thick axial slices."""
+    for case in _stripped(group, folder, names):
+        for view, mm in THICK.items():
+
+            def read(case: ForeignCase = case, mm: int = mm) -> Scans:
+                scans = case.read()
+                source = thicker(scans.source, mm)
+                return Scans(source, scans.real, foreground_mask(source))
+
+            yield replace(case, view=view, read=read)
+
+
+def thicker(scan: Volume, mm: float) -> Volume:
+    """The scan in axial slices that are means over about ``mm`` millimetres."""
+    axis = axial_axis(scan)
+    count = max(1, round(mm / float(np.linalg.norm(scan.affine[:3, axis]))))
+    kept = scan.shape[axis] // count
+    rows = np.moveaxis(scan.array, axis, 0)[: kept * count]
+    means = rows.reshape(kept, count, *rows.shape[1:]).mean(axis=1)
+    affine = np.array(scan.affine)
+    affine[:3, 3] += affine[:3, axis] * (count - 1) / 2
+    affine[:3, axis] *= count
+    return replace(scan, array=np.ascontiguousarray(np.moveaxis(means, 0, axis)), affine=affine)
 
 
 @cache

@@ -6,6 +6,7 @@ import tiny
 import torch
 
 import foreign
+import foreign_cases
 import foreign_networks
 from chiasm.image.volume import LabelVolume, Volume
 from chiasm.scoring.common_grid import resample_onto
@@ -107,6 +108,19 @@ def test_lattice_covers_the_same_box():
     np.testing.assert_allclose(centre(grid), centre(volume), atol=1e-6)
     own = Volume(np.zeros((4, 5, 6)), np.eye(4))
     assert resample_onto(own, lattice(own)).shape == (4, 6, 5)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_thicker_slices_are_means_at_the_middle_of_what_they_cover(order):
+    affine = np.diag([1.0, 1, -1.25, 1])[:, [*order, 3]]
+    affine[:3, 3] = 3, -7, 40
+    shape = tuple(np.array((4, 5, 21))[list(order)])
+    heights = (np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3])[..., 2]
+    thick = foreign_cases.thicker(Volume(heights, affine), 5)
+    assert thick.shape[order.index(2)] == 5  # of four slices each; one is left over
+    places = np.moveaxis(np.indices(thick.shape), 0, -1)
+    expected = (places @ thick.affine[:3, :3].T + thick.affine[:3, 3])[..., 2]
+    np.testing.assert_allclose(thick.array, expected)
 
 
 def test_dice_counts_the_voxels_inside():
