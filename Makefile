@@ -56,22 +56,20 @@ $(PHANTOMS)/participants.tsv: | install
 $(PAIRS)/participants.tsv: | install
 	$(BIN)/chiasm phantom -o $(PAIRS) --subjects 48 --seed 1 --spacing 2
 
-SHIPPED := brain-t1-tissue brain-t1 brain-t1-heads brain-t1-lmi brain-any
+SHIPPED := brain-t1-tissue brain-t1 brain-t1-lmi brain-any
 
 models: $(SHIPPED:%=$(RUNS)/%/model.safetensors)
 
 $(RUNS)/brain-t1-tissue/model.safetensors: $(PHANTOMS)/participants.tsv
 	$(BIN)/chiasm train -i $(PHANTOMS) -o $(@D) --target T1 --method segmenter --config $(RECIPES)/brain-t1-tissue.yaml $(TRAIN)
 
-$(RUNS)/brain-t1/model.safetensors: $(PHANTOMS)/participants.tsv
-	$(BIN)/chiasm train -i $(PHANTOMS) -o $(@D) --target T1 --method regression --config $(RECIPES)/brain-t1.yaml $(TRAIN)
-
-$(RUNS)/brain-t1-heads/model.safetensors: | install
+# These two draw heads from label maps.
+$(RUNS)/brain-t1/model.safetensors $(RUNS)/brain-t1-lmi/model.safetensors: | install
 	@test -n "$(ANATOMIES)" || { echo "make: ANATOMIES is not set; legal: ANATOMIES=DIR, a folder of label maps of heads (see the Makefile)"; exit 2; }
-	$(BIN)/chiasm train -i $(ANATOMIES) -o $(@D) --target T1 --method regression --config $(RECIPES)/brain-t1-heads.yaml $(TRAIN)
+	$(BIN)/chiasm train -i $(ANATOMIES) -o $(@D) --target T1 --method $(METHOD) --config $(RECIPES)/$(notdir $(@D)).yaml $(TRAIN)
 
-$(RUNS)/brain-t1-lmi/model.safetensors: $(PHANTOMS)/participants.tsv
-	$(BIN)/chiasm train -i $(PHANTOMS) -o $(@D) --target T1 --method lmi-diffusion --config $(RECIPES)/brain-t1-lmi.yaml $(TRAIN)
+$(RUNS)/brain-t1/model.safetensors: METHOD := regression
+$(RUNS)/brain-t1-lmi/model.safetensors: METHOD := lmi-diffusion
 
 $(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml $(TRAIN)

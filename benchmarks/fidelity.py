@@ -1,11 +1,12 @@
 """The table of every method on 20 unseen digital brains at 1 mm.
 
     chiasm phantom -o DIR --subjects 20 --seed 90000 --spacing 1
-    python benchmarks/fidelity.py --data DIR [--slices 6] [--model NAME=FOLDER]
+    python benchmarks/fidelity.py --data DIR [--slices 6] [--model NAME=FOLDER] [--keep]
 
 The methods are those of the shipped models and of the folders that `make -C benchmarks baselines`
 trains. `chiasm compare` is run in the folder --runs, where an interrupted run goes on. Its summary
-and its rows are saved.
+and its rows are saved. With --keep, saved rows of the same scans and of other methods stay, so that
+one method can be measured anew.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import argparse
 from pathlib import Path
 
 import chiasm
+from chiasm.comparison.methods import FLOOR
 from chiasm.comparison.outputs import print_tables
-from harness import save
+from chiasm.comparison.score import real_name
+from chiasm.comparison.summary import summarise
+from harness import results_before, save, with_rows_before
 
 SHIPPED = ("none", "histogram", "sdedit@0.25", "sdedit@0.5", "sdedit@0.75", "lmi-diffusion")
 
@@ -29,6 +33,7 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join((*SHIPPED, "regression")))
     parser.add_argument("--model", action="append", default=[], help="more methods, NAME=FOLDER")
     parser.add_argument("--save", default="fidelity")
+    parser.add_argument("--keep", action="store_true", help="keep the saved rows of other methods")
     chosen = parser.parse_args()
 
     result = chiasm.compare(
@@ -43,7 +48,13 @@ def main() -> None:
         key: value for key, value in result["settings"].items() if key != "input"
     }
     settings["methods"] = result["methods"]
-    save(chosen.save, settings, result["summary"], result["rows"])
+    lines, rows = result["summary"], result["rows"]
+    if chosen.keep:
+        before = results_before(chosen.save) or {"settings": {"methods": {}}}
+        settings["methods"] = before["settings"]["methods"] | result["methods"]
+        rows = with_rows_before(chosen.save, rows)
+        lines = summarise(rows, ceiling=real_name(result["settings"]["target"]), floor=FLOOR)
+    save(chosen.save, settings, lines, rows)
 
 
 if __name__ == "__main__":

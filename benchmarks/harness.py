@@ -44,6 +44,11 @@ def add_methods(parser: argparse.ArgumentParser, save: str) -> None:
     parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER)
     parser.add_argument("--model", action="append", default=[], help="more models, NAME=FOLDER")
     parser.add_argument("--save", default=save)
+    parser.add_argument(
+        "--only",
+        default="",
+        help="score these methods alone, and keep the saved rows of others",
+    )
 
 
 def add_brains(
@@ -94,7 +99,11 @@ def methods(
             found[f"sdedit {level}"] = load_translator(chosen.diffusion, "sdedit", edit_from=level)
         found["lmi-diffusion corrected"] = load_translator(chosen.diffusion)
     more = load_methods(chosen.model, segmenter) if chosen.model else []
-    return candidates(found, segmenter) + [one for one in more if one.name != FLOOR]
+    every = candidates(found, segmenter) + [one for one in more if one.name != FLOOR]
+    only = [name for name in chosen.only.split(",") if name]
+    if unknown := {*only} - {one.name for one in every}:
+        raise SystemExit(f"--only {sorted(unknown)}: legal: {[one.name for one in every]}")
+    return [one for one in every if not only or one.name in only]
 
 
 def score_all(case: Case, compared: Sequence[Candidate]) -> list[dict[str, Any]]:
@@ -154,6 +163,32 @@ def rows_to_extend(
         problem = "holds rows of other settings; legal: another name to --save"
         parser.error(f"{results_file(name).name} {problem}")
     return rows
+
+
+_CASE = ("set", "subject", "session", "pair")
+
+
+def with_rows_before(name: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The saved rows of this name, with new rows in place of those of the same case and method.
+
+    Saved rows of cases that were not scored now are left out, and new rows follow the others.
+    """
+    before = (results_before(name) or {"rows": []})["rows"]
+
+    def case(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(row.get(key, "") for key in _CASE)
+
+    fresh = {(case(row), row["method"]): row for row in rows}
+    scored = {case(row) for row in rows}
+    made = {row["method"] for row in rows}
+    merged = []
+    for row in before:
+        key = (case(row), row["method"])
+        if key in fresh:
+            merged.append(fresh.pop(key))
+        elif key[0] in scored and row["method"] not in made:
+            merged.append(row)
+    return [*merged, *fresh.values()]
 
 
 def save(name: str, settings: Mapping[str, Any], lines: Any, rows: Any) -> Path:

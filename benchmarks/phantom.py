@@ -24,7 +24,17 @@ from chiasm.phantom.dataset import subject_seed
 from chiasm.scoring.slices import take
 from chiasm.segmenters import Segmenter
 from chiasm.segmenters.load import load_segmenter
-from harness import add_brains, add_methods, methods, modalities, save, score_all, show, target_of
+from harness import (
+    add_brains,
+    add_methods,
+    methods,
+    modalities,
+    save,
+    score_all,
+    show,
+    target_of,
+    with_rows_before,
+)
 
 COLUMNS = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_closed")
 COLUMNS += ("seconds_per_slice",)
@@ -117,9 +127,11 @@ def main() -> None:
     rows = []
     for case in cases(chosen, modalities(chosen.sources), target, segmenter):
         rows += score_all(case, compared)
+    if chosen.only:
+        rows = with_rows_before(chosen.save, rows)
     lines = summarise(rows, ceiling=real_name(target))
     show("Digital brains of unseen seeds", lines, COLUMNS)
-    save(chosen.save, vars(chosen), lines, rows)
+    save(chosen.save, {k: v for k, v in vars(chosen).items() if k != "only"}, lines, rows)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,16 @@ from chiasm.image.volume import TISSUES, Label, LabelVolume, Volume
 from chiasm.pipeline import Pipeline
 from chiasm.segmenters import Segmenter
 from chiasm.segmenters.load import load_segmenter
-from harness import absent, add_methods, methods, save, score_all, show, target_of
+from harness import (
+    absent,
+    add_methods,
+    methods,
+    save,
+    score_all,
+    show,
+    target_of,
+    with_rows_before,
+)
 from phantom import COLUMNS
 
 
@@ -132,15 +141,16 @@ def main() -> None:
         if chosen.pictures:
             shown = next(one for one in compared if one.name == "regression")
             picture(case, shown.pipeline, chosen.pictures)
+    if chosen.only:
+        rows = with_rows_before(chosen.save, rows)
     lines = []
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row for row in rows if row["set"] == name]
         for line in summarise(own, ceiling=ceiling):
             lines.append(line | {"pair": f"{name}, {line['pair']}"})
     show("Real scans: agreement with the real T1's segmentation", lines, COLUMNS)
-    settings = {
-        key: str(value) for key, value in vars(chosen).items() if key not in ("data", "pictures")
-    }
+    left = ("data", "pictures", "only")
+    settings = {key: str(value) for key, value in vars(chosen).items() if key not in left}
     save(chosen.save, settings, lines, rows)
 
 

@@ -708,7 +708,7 @@ def readme_table() -> str:
 CARDS = {
     ("brain-t1", "phantom"): ("regression", _FULL[:7]),
     ("brain-t1", "fidelity"): ("regression", _FULL[:7]),
-    ("brain-t1-heads", "foreign"): ("brain-t1-heads", ("dice_grey", "dice_white", "dice")),
+    ("brain-t1", "foreign"): ("brain-t1", ("dice_grey", "dice_white", "dice")),
     ("brain-t1-lmi", "phantom"): ("lmi-diffusion corrected", _FULL[:7]),
     ("brain-t1-lmi", "fidelity"): ("lmi-diffusion", _FULL[:7]),
     ("brain-t1-tissue", "phantom"): ("real T1w", _FULL[2:6]),

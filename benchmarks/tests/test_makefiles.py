@@ -54,8 +54,7 @@ def test_make_models_trains_the_shipped_models():
     assert set(found) == set(models.shipped()) == {row[0] for row in gpu.PLAN}
     assert found["brain-t1-tissue"].merge_labels == {4: 3}
     assert found["brain-t1"].intensity_mapping.iterations == 3
-    assert found["brain-t1"].detail_transfer is not None
-    assert found["brain-t1-heads"].anatomies is not None
+    assert found["brain-t1"].anatomies is not None
     assert found["brain-t1-lmi"].timestep_bias == 2
     assert found["brain-any"].modalities == ["T1w", "T2w", "PDw", "FLAIR"]
     for name, method, _, _, share in gpu.PLAN:

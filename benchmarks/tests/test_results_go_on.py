@@ -29,3 +29,23 @@ def test_other_weights_and_options_are_other_settings():
     assert first.split()[1] != second.split()[1]
     assert option == "steps=3"
     assert aldm.named_weights("a method=brain-t1") == ("a method", [first])
+
+
+def row(subject, method, dice):
+    return {"set": "a", "subject": subject, "pair": "T2w→T1w", "method": method, "dice": dice}
+
+
+def test_one_method_is_measured_anew():
+    """Its rows are replaced at their places; cases that were not scored now are left out."""
+    before = [row(s, m, 0.1) for s in ("1", "2") for m in ("none", "old", "real")]
+    harness.save("some", {}, [], before)
+    fresh = [row("1", "none", 0.5), row("1", "new", 0.6)]
+    made = harness.with_rows_before("some", fresh)
+    assert [(one["method"], one["dice"]) for one in made] == [
+        ("none", 0.5),
+        ("old", 0.1),
+        ("real", 0.1),
+        ("new", 0.6),
+    ]
+    assert {one["subject"] for one in made} == {"1"}
+    assert harness.with_rows_before("other", fresh) == fresh

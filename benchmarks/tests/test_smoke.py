@@ -340,7 +340,6 @@ def test_gpu_on_a_cpu(monkeypatch, tmp_path):
     assert [row[0] for row in gpu.PLAN] == [
         "brain-t1-tissue",
         "brain-t1",
-        "brain-t1-heads",
         "brain-t1-lmi",
         "brain-any",
     ]

@@ -1,4 +1,4 @@
-"""The same voxels as before the package was reorganised; see `golden/README.md`."""
+"""The same voxels as in an earlier version; see `golden/README.md`."""
 
 from functools import cache
 from pathlib import Path
@@ -27,8 +27,9 @@ CASES = [
     for method in OPTIONS
     for modality in BRAINS
 ]
-# Of the target's range, 0 to about 600: a thousandth, beside the rounding of float16.
-TOLERANCE = 0.6
+# A thousandth of the target's range, beside the rounding of float16.
+TOLERANCE = {"aldm": 0.6}
+OTHERS = 0.13
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,9 @@ def test_translation_and_labels_are_those_of_then(golden, modality, method):
     result = pipeline(brain(modality))
     then = golden[f"{modality} {method}"].astype(np.float32)
     apart = np.abs(slab_of(result.translation.array) - then)
-    assert np.quantile(apart, 0.999) <= TOLERANCE
-    assert apart.max() <= 10 * TOLERANCE
+    tolerance = TOLERANCE.get(method, OTHERS)
+    assert np.quantile(apart, 0.999) <= tolerance
+    assert apart.max() <= 10 * tolerance
     labels = golden[f"{modality} {method} labels"]
     now = result.labels.array
     same = (now if labels.shape == now.shape else slab_of(now)) == labels
