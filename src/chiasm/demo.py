@@ -106,8 +106,14 @@ def demonstrate(
         table += [_line(name, method, one, real, truth) for method, one in results.items()]
         last = results[methods[-1]]
         stem = output / "translated" / f"{_SUBJECT}_desc-from{name}"
-        for image, suffix in zip(last.images, (target, "dseg"), strict=True):
-            files.write(image, f"{stem}_{suffix}.nii.gz", overwrite=overwrite, synthetic=True)
+        written = {
+            f"{stem}_{target}": last.translation,
+            f"{stem}_dseg": last.labels,
+            f"{stem}err_{target}": last.expected_error,
+        }
+        for place, image in written.items():
+            if image is not None:
+                files.write(image, f"{place}.nii.gz", overwrite=overwrite, synthetic=True)
         rows += [
             _pictures(f"{name} → {target}, {method}", one, real, truth)
             for method, one in results.items()
