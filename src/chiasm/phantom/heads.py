@@ -134,9 +134,10 @@ class LabelMap:
 
     @cached_property
     def depth(self) -> np.ndarray:
-        """Distance of each voxel of the cortex from the nearest voxel that is other brain tissue.
+        """Distance of each voxel of the cortex from the border of other brain tissue.
 
-        In units of 0.05 mm, at most 255, and 0 outside the cortex: uint8, shape (X, Y, Z).
+        The border lies half a voxel beyond the middle of the nearest voxel of that tissue. In units
+        of 0.05 mm, at most 255, and 0 outside the cortex: uint8, shape (X, Y, Z).
         """
         cortex = self.structures == index_of("cortex")
         depth = np.zeros(self.structures.shape, np.uint8)
@@ -147,13 +148,14 @@ class LabelMap:
         inside = [np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
         box = tuple(slice(int(one[0]), int(one[-1]) + 1) for one in inside)
         distance = ndimage.distance_transform_edt(~other[box], sampling=self.spacing)
-        units = np.minimum(np.rint(distance / _DEPTH_UNIT), 255).astype(np.uint8)
+        beyond = distance - np.mean(self.spacing) / 2
+        units = np.clip(np.rint(beyond / _DEPTH_UNIT), 0, 255).astype(np.uint8)
         depth[box] = units * cortex[box]
         return depth
 
     def deeper(self, thickness: float) -> int:
         """Number of voxels of the cortex that lie deeper than a thickness in mm."""
-        return int((self.depth * _DEPTH_UNIT > thickness + 0.5).sum())
+        return int((self.depth * _DEPTH_UNIT > thickness).sum())
 
     def _points(self, tissues: tuple[str, ...]) -> np.ndarray:
         chosen = np.isin(self.structures[::3, ::3, ::3], of_tissue(*tissues))
@@ -371,8 +373,7 @@ def _deep(depth: Tensor, settings: HeadSettings, draw: Draw) -> Tensor:
     happens, lost = draw.happens(settings.atrophy), draw.uniform(0, _LOST)
     spread = _THICKNESS_SPREAD * draw.uniform(0, 2)
     local = mean * (1 - lost * happens) + spread * draw.field(tuple(depth.shape), 20)
-    # A depth counts from the middle of a voxel of white matter, half a voxel too far.
-    return depth * _DEPTH_UNIT > local + 0.5
+    return depth * _DEPTH_UNIT > local
 
 
 def _any_of(structures: Tensor, members: list[int]) -> Tensor:
