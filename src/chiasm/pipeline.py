@@ -146,7 +146,7 @@ class Pipeline:
         if self.translator is not None:
             found |= {
                 "method": self.translator.method.name,
-                "model": self.translator.model.fingerprint,
+                "model": self.translator.fingerprint,
                 "target": self.translator.model.config.target,
                 "options": self.translator.options.model_dump(mode="json"),
             }

@@ -20,7 +20,7 @@ COMMANDS = (
 VALUES = {
     "detail": True, "planes": "coronal", "samples": 2, "seed": 3, "steps": 2, "scheduler": "ddim",
     "noise": "shared", "guidance": 0.5, "strength": 0.1, "edit_from": 0.25, "iterations": 2,
-    "start": "noise",
+    "start": "noise", "estimate": "brain-t1",
 }  # fmt: skip
 FOREIGN = [
     (method, option)
@@ -150,7 +150,7 @@ for words in [[], ["--version"], *([name] for name in {COMMANDS!r})]:
 def test_the_help_names_the_methods_that_have_an_option(chiasm):
     shown = " ".join(chiasm("translate", "--help").out.split())
     # Lines of the help are boxed in no way, so that its text can be read on.
-    assert "Methods: sdedit." in shown
+    assert "Methods: regression." in shown
     having = [
         m for m in registry.METHODS if "steps" in registry.METHODS.load(m).options.model_fields
     ]

@@ -14,7 +14,7 @@ NETWORK = {"detail", "planes", "samples", "seed"}
 SAMPLING = {*NETWORK, "steps", "scheduler"}
 EXPECTED = {
     "regression": {*NETWORK, "iterations"},
-    "lmi-diffusion": {*SAMPLING, "noise", "guidance"},
+    "lmi-diffusion": {*SAMPLING, "noise", "guidance", "estimate", "edit_from"},
     "loss-guidance": {*SAMPLING, "noise", "guidance", "strength"},
     "sdedit": {*SAMPLING, "noise", "edit_from"},
     "aldm": {*SAMPLING, "guidance", "start", "strength"},
@@ -25,7 +25,13 @@ EXPECTED = {
 }
 EVERY = sorted(set().union(*EXPECTED.values()))
 LEGAL = {"detail": True, "planes": "axial", "noise": "shared", "scheduler": "ddim"}
-LEGAL |= {"start": "noise", "edit_from": 0.25, "guidance": 2.0, "strength": 0.1}
+LEGAL |= {
+    "start": "noise",
+    "estimate": "brain-t1",
+    "edit_from": 0.25,
+    "guidance": 2.0,
+    "strength": 0.1,
+}
 
 
 def value_of(option):
@@ -48,6 +54,8 @@ def test_an_option_is_taken_or_refused_by_name(name, option):
     given = {option: value_of(option)}
     if option == "seed":
         given |= {"samples": 2} if "samples" in EXPECTED[name] else {}
+    if option == "edit_from":
+        given |= {"estimate": "brain-t1"} if "estimate" in EXPECTED[name] else {}
     if option in EXPECTED[name]:
         assert getattr(method.check(given), option) == value_of(option)
         return

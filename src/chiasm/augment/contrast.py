@@ -12,11 +12,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, field_validator
 from torch import Tensor
 from torch.nn import functional
 
-from chiasm.augment.structures import equation_means, paint, random_means
+from chiasm.augment.structures import (
+    equation_means,
+    grey_white_difference,
+    paint,
+    random_means,
+)
+from chiasm.phantom.appearance import APPEARANCES
 
 
 class ContrastSettings(BaseModel):
@@ -40,9 +46,13 @@ class ContrastSettings(BaseModel):
         Shares of the samples, among those whose structures are known, that get a random intensity
         for each structure, and the intensities of a random scan by the signal equations. The
         others get a random intensity map.
+    modalities : dict of str to float
+        Weights of the modalities whose signal equations are used, by BIDS suffix. A modality that
+        is not named has the weight 1, and one with the weight 0 is never drawn.
     texture : float
         Largest standard deviation inside a structure, as a share of its mean, in samples made from
-        structures.
+        structures. In samples by the signal equations, neither this nor the noise exceeds a third
+        of the difference between cortex and white matter, as in scans that people can read.
     thick : float
         Share of the samples that are acquired in thick slices, along a random axis.
     thickness : float
@@ -60,9 +70,20 @@ class ContrastSettings(BaseModel):
     noise: float = Field(default=0.04, ge=0)
     structures: float = Field(default=0.4, ge=0, le=1)
     equations: float = Field(default=0.4, ge=0, le=1)
+    modalities: dict[str, NonNegativeFloat] = {}
     texture: float = Field(default=0.08, ge=0)
     thick: float = Field(default=0.0, ge=0, le=1)
     thickness: float = Field(default=6.0, ge=1)
+
+    @field_validator("modalities")
+    @classmethod
+    def _are_known(cls, weights: dict[str, float]) -> dict[str, float]:
+        legal = ", ".join(APPEARANCES)
+        if unknown := sorted(weights.keys() - APPEARANCES.keys()):
+            raise ValueError(f"{', '.join(unknown)}: no such modality; legal: {legal}")
+        if not any(weights.get(name, 1.0) for name in APPEARANCES):
+            raise ValueError(f"all weights are 0; legal: a positive weight for one of {legal}")
+        return weights
 
 
 def intensity_map(image: Tensor, values: Tensor) -> Tensor:
@@ -354,13 +375,15 @@ def randomise_structures(
             mapped = randomise_contrast(image[one], mask[one], population[one], settings, generator)
             made.append(mapped)
             continue
-        absolute = False
+        absolute, most = False, float("inf")
         if way < settings.structures:
             means = random_means(generator)
         else:
-            means, absolute = equation_means(generator)
+            means, absolute = equation_means(generator, settings.modalities)
+            most = grey_white_difference(means) / 3
         # In CT's window, grey and white matter are only a tenth of the range apart.
         level = settings.texture * (0.3 if absolute else means.clamp(min=0))
+        level = torch.as_tensor(level).clamp(max=most)
         deviations = torch.rand(len(means), generator=generator) * level
         # Neighbouring slices are one thin volume, so that thick slices can reach across them.
         volume = structures[index] if structures.shape[1] > 1 else structures[index, 0]
@@ -370,6 +393,7 @@ def randomise_structures(
         voxels = means[chosen].to(image) + deviations[chosen].to(image) * noise
         # A bright fluid must not hide the brain in noise: noise is relative to most voxels.
         signal = 1.0 if absolute else min(1.0, 1.5 * float(means[chosen].median()))
+        signal = min(signal, most / max(settings.noise, 1e-6))
         acquisition = Acquisition(
             tuple(drawn.shape), settings, generator, absolute=absolute, signal=signal
         )

@@ -7,6 +7,8 @@ et al. 2023) and the signal equations of `chiasm.phantom.appearance` make such c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,11 +16,12 @@ from torch.nn import functional
 
 from chiasm.image.intensity import policy_for
 from chiasm.phantom.appearance import APPEARANCES, signals
-from chiasm.phantom.structures import STRUCTURES, TISSUE_OF
+from chiasm.phantom.structures import STRUCTURES, TISSUE_OF, index_of
 
 _TISSUES = sorted({*TISSUE_OF})
 _TISSUE_INDEX = torch.tensor([_TISSUES.index(one) for one in TISSUE_OF])
 _AIR = TISSUE_OF.index("air")
+_CORTEX, _WHITE = index_of("cortex"), index_of("white matter")
 # Voxels that stand for the intensities of the whole volume.
 _POPULATION = 4096
 
@@ -36,20 +39,29 @@ def random_means(generator: torch.Generator | None) -> Tensor:
     return means
 
 
-def equation_means(generator: torch.Generator | None) -> tuple[Tensor, bool]:
+def equation_means(
+    generator: torch.Generator | None, weights: Mapping[str, float] | None = None
+) -> tuple[Tensor, bool]:
     """Mean intensities of a random scan of a random modality, and whether their range is fixed.
 
     The intensities of MR are relative, and are scaled later by the percentiles of the volume. Those
-    of CT are already in [0, 1], by the window that is used for all CT scans.
+    of CT are already in [0, 1], by the window that is used for all CT scans. A modality is drawn as
+    often as its weight says; it is 1 for those that ``weights`` does not name.
     """
     seed = int(torch.randint(2**31, (), generator=generator))
     rng = np.random.default_rng(seed)
-    modality = list(APPEARANCES)[rng.integers(len(APPEARANCES))]
+    share = np.array([(weights or {}).get(name, 1.0) for name in APPEARANCES])
+    modality = list(APPEARANCES)[rng.choice(len(share), p=share / share.sum())]
     values = torch.from_numpy(signals(rng, modality))
     policy = policy_for(modality)
     if policy.kind == "window":
         return (values - policy.low) / (policy.high - policy.low), True
     return values / values.max().clamp(min=1e-6), False
+
+
+def grey_white_difference(means: Tensor) -> float:
+    """The difference between the means of the cortex and of white matter."""
+    return float((means[_CORTEX] - means[_WHITE]).abs())
 
 
 def paint(

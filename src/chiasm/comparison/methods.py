@@ -49,10 +49,10 @@ class Candidate:
 
     @property
     def configs(self) -> list[models.ModelConfig]:
-        """The configs of the models that it runs, except that of the common segmenter."""
+        """The configs of the models that it runs, its own first, without the common segmenter."""
         translator = self.pipeline.translator
         if translator is not None:
-            return [translator.model.config] if translator.reads_weights else []
+            return [one.config for one in translator.models] if translator.reads_weights else []
         model = getattr(self.pipeline.segmenter, "model", None)
         return [] if model is None else [model.config]
 
@@ -66,7 +66,7 @@ class Candidate:
         """Modalities, number of subjects and iterations of its training, in words."""
         if not self.configs:
             return "nothing"
-        (config,) = self.configs
+        config = self.configs[0]
         facts, settings = config.training, config.training.get("settings", {})
         words = [" and ".join([config.target, *settings.get("sources", [])])]
         if (count := facts.get("subjects", {}).get("train")) is not None:

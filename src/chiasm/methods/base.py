@@ -93,6 +93,16 @@ class Translator(ABC):
         return turned
 
     @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that the result depends on; the first is the translator's own."""
+        return (self.model,)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights and configs that the result depends on."""
+        return "+".join(model.fingerprint for model in self.models)
+
+    @property
     def maps(self) -> tuple[str, ...]:
         """The maps that are written beside the translation, in the order of `Result.images`.
 

@@ -75,13 +75,13 @@ class DiffusionTranslator(NetworkTranslator):
     def denoiser(self, source: Tensor, alphas_cumprod: Tensor) -> Any:
         """The function (x_t, t) → x0 for a batch of sources, which the sampler calls."""
 
-    def start(self, source: Tensor) -> Tensor | None:
-        """The clean sample that is noised as the start of the process; None for pure noise."""
+    def start(self, source: Tensor, slice_indices: list[int]) -> Tensor | None:
+        """The clean samples that are noised as the start of the process; None for pure noise."""
         return None
 
     def run(self, source: Tensor, slice_indices: list[int], on_step: Any) -> Tensor:
         denoise = self.denoiser(source, alphas_cumprod_of(self.scheduler()))
-        image = self.start(source)
+        image = self.start(source, slice_indices)
         module, shared = self.model.module, getattr(self.options, "noise", "slice") == "shared"
         # Shared noise makes neighbouring slices alike.
         own = [0] * len(slice_indices) if shared else slice_indices

@@ -18,6 +18,11 @@ GUIDANCE = (
     "The weight of the guide, at least 0. 0 switches the guide off, and 1 is the weight of the "
     "training. With a larger weight the result follows the scan more closely."
 )
+EDIT_FROM = (
+    "The share of the diffusion process that is run on a noised image, above 0 and at most 1. A "
+    "larger share keeps less of the image. It is the scan for sdedit, and the result of --estimate "
+    "for lmi-diffusion."
+)
 STRENGTH = (
     "The distance by which each estimate is moved towards agreement with the scan, in units of the "
     "sample (root mean square, at least 0)."

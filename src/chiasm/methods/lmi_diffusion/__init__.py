@@ -1,9 +1,10 @@
 """LMI diffusion makes the target from noise, guided by the source (arXiv 2404.01102)."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from chiasm.errors import UsageError, explain
 from chiasm.methods.method import Method
-from chiasm.methods.options import GUIDANCE, SliceNoiseOptions
+from chiasm.methods.options import EDIT_FROM, GUIDANCE, SliceNoiseOptions
 
 
 class Options(SliceNoiseOptions):
@@ -14,6 +15,27 @@ class Options(SliceNoiseOptions):
         ge=0,
         description=GUIDANCE,
     )
+    estimate: str | None = Field(
+        default=None,
+        description="The diffusion starts from the translation by this model, to which noise is "
+        "added, instead of from pure noise. It is a shipped model or a model folder.",
+        json_schema_extra={"shown_default": "none"},
+    )
+    edit_from: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description=EDIT_FROM,
+    )
+
+    @model_validator(mode="after")
+    def _estimate_is_edited(self) -> "Options":
+        if self.estimate is None and "edit_from" in self.model_fields_set:
+            problem = "changes nothing, because the diffusion starts from pure noise"
+            raise UsageError(
+                explain("--edit-from", self.edit_from, problem, "with --estimate MODEL")
+            )
+        return self
 
 
 METHOD = Method(

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from chiasm.methods.method import Method
-from chiasm.methods.options import SliceNoiseOptions
+from chiasm.methods.options import EDIT_FROM, SliceNoiseOptions
 
 
 class Options(SliceNoiseOptions):
@@ -13,8 +13,7 @@ class Options(SliceNoiseOptions):
         default=0.5,
         gt=0,
         le=1,
-        description="The share of the diffusion process that is run on the noised scan, above 0 "
-        "and at most 1. A larger share keeps less of the scan.",
+        description=EDIT_FROM,
     )
 
 

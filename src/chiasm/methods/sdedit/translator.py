@@ -29,5 +29,5 @@ class SDEdit(DiffusionTranslator):
     def denoiser(self, source: Tensor, alphas_cumprod: Tensor) -> Denoise:
         return self.model.module.bind(None, alphas_cumprod=alphas_cumprod)
 
-    def start(self, source: Tensor) -> Tensor:
+    def start(self, source: Tensor, slice_indices: list[int]) -> Tensor:
         return self.model.module.codec.encode(middle_image(source))
