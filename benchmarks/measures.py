@@ -6,7 +6,7 @@ import numpy as np
 
 from chiasm.errors import CaseError, explain
 from chiasm.image.volume import Volume
-from chiasm.scoring.slices import slice_jump
+from chiasm.scoring.slices import sharpness, slice_jump
 
 
 def slice_anisotropy(volume: Volume, mask: np.ndarray, axis: int) -> float:
@@ -36,7 +36,7 @@ def slice_anisotropy(volume: Volume, mask: np.ndarray, axis: int) -> float:
         The mask as in `slice_jump`; the volume is constant in the foreground.
     """
     along = slice_jump(volume, mask, axis)
-    within = np.mean([slice_jump(volume, mask, k) for k in range(3) if k != axis])
+    within = sharpness(volume, mask, axis)
     if not within and not along:
         raise CaseError(
             explain("volume", "", "is constant in the foreground", "an image with contrast")

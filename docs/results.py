@@ -631,6 +631,8 @@ what was measured, which command prints it, on which data, and what it does not 
 - **G** is the share of the gap that a method closes. It is zero for the untranslated scan and one
   for the real target image. With the mean Dice $D$ it is
   $G = (D - D_\\text{{none}}) / (D_\\text{{real}} - D_\\text{{none}})$.
+- **Sharpness** is the mean difference between neighbouring voxels within slices, divided by that of
+  the real image. Blur lowers it, and noise in the real image lowers it too.
 - **Slice jump** is the mean difference between neighbouring slices, divided by that of the real
   volume.
 

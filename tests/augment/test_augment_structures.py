@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from chiasm.augment.structures import equation_means, paint, places, random_means
+from chiasm.phantom.appearance import APPEARANCES
 from chiasm.phantom.structures import NAMES, STRUCTURES, TISSUE_OF
 
 COUNT = len(STRUCTURES)
@@ -47,6 +48,21 @@ def test_means_by_the_equations_are_scaled_to_the_range():
         assert float(means[NAMES.index("ventricles")]) == pytest.approx(26 / 120, abs=0.09)
         assert float(means[NAMES.index("cortex")]) == pytest.approx(58 / 120, abs=0.12)
     assert 2 < fixed < 20  # one of seven modalities
+
+
+def test_a_modality_is_drawn_as_often_as_its_weight_says():
+    fixed = {"CT": 0}
+    assert not any(equation_means(generator(seed), fixed)[1] for seed in range(60))
+    often = {"CT": 8}  # 8 of 14
+    share = np.mean([equation_means(generator(seed), often)[1] for seed in range(300)])
+    assert share == pytest.approx(8 / 14, abs=0.1)
+    only = dict.fromkeys(APPEARANCES, 0.0) | {"T2w": 1.0}
+    for seed in range(20):
+        means, _ = equation_means(generator(seed), only)
+        # Only in T2 is CSF brighter than the cortex, and the cortex brighter than white matter.
+        order = [float(means[NAMES.index(one)]) for one in ("csf", "cortex", "white matter")]
+        assert order == sorted(order, reverse=True)
+        assert order[0] > order[2]
 
 
 def test_the_same_seed_gives_the_same_means():

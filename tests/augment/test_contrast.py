@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from scipy import ndimage
 
 from chiasm.augment.contrast import (
@@ -17,6 +18,7 @@ from chiasm.augment.contrast import (
     randomise_structures,
 )
 from chiasm.augment.structures import places
+from chiasm.phantom.appearance import APPEARANCES
 from chiasm.phantom.structures import BRAIN_TISSUES, STRUCTURES, index_of, of_tissue
 
 
@@ -267,6 +269,32 @@ def test_without_structures_it_is_a_random_map_of_each_sample():
     made = randomise_structures(image, mask, population, *rest, settings, generator(4))
     assert torch.equal(made.image, torch.cat([one.image for one in expected]))
     assert torch.equal(made.population, torch.cat([one.population for one in expected]))
+
+
+def test_neither_texture_nor_noise_hides_what_the_equations_tell_apart():
+    """PD, where grey and white matter are close: the rest varies by at most a third of that."""
+    only = dict.fromkeys(APPEARANCES, 0.0) | {"PDw": 1.0}
+    settings = CLEAN.model_copy(
+        update={"structures": 0, "equations": 1, "modalities": only, "texture": 1.0, "noise": 1.0}
+    )
+    cortex, white = index_of("cortex"), index_of("white matter")
+    for seed in range(8):
+        (image, _), _, structures, _ = randomised(settings, seed, spatial=(40, 40))
+        for sample in range(2):
+            grey, bright = (image[sample][structures[sample] == one] for one in (cortex, white))
+            apart = abs(float(grey.mean() - bright.mean()))
+            # Texture and noise have at most a third each, so together a half.
+            assert max(float(grey.std()), float(bright.std())) < 0.65 * apart
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [({"T5w": 1}, "T5w: no such modality; legal: T1w"), ({"PDw": -1}, "greater than or equal"),
+     (dict.fromkeys(APPEARANCES, 0), "all weights are 0; legal: a positive weight")],
+)  # fmt: skip
+def test_weights_of_unknown_or_no_modalities_are_refused(weights, told):
+    with pytest.raises(ValidationError, match=told):
+        ContrastSettings(modalities=weights)
 
 
 def test_ct_keeps_its_window():

@@ -144,7 +144,19 @@ def test_scores_are_those_of_the_other_commands(dataset, tmp_path, finished):
     both = head[:, :, 1:] & head[:, :, :-1]
     jumps = [np.abs(np.diff(each, axis=2))[both].mean() for each in unit]
     assert row["slice_jump"] == pytest.approx(jumps[0] / jumps[1], rel=1e-4)
+    within = [
+        np.mean([np.abs(np.diff(each, axis=k))[_both(head, k)].mean() for k in (0, 1)])
+        for each in unit
+    ]
+    assert row["sharpness"] == pytest.approx(within[0] / within[1], rel=1e-4)
     assert result["summary"][0]["dice"].get("interval") is None
+
+
+def _both(mask, axis):
+    """Pairs of neighbours along an axis that both lie in the mask."""
+    return np.take(mask, range(1, mask.shape[axis]), axis) & np.take(
+        mask, range(mask.shape[axis] - 1), axis
+    )
 
 
 def scores_of(out):

@@ -40,6 +40,7 @@ _COLUMNS = {  # title, and number format
     "gap_closed": ("Gap closed (G)", ".2f"),
     "hd95": ("HD95, mm", ".2f"),
     "assd": ("ASSD, mm", ".2f"),
+    "sharpness": ("Sharpness", ".2f"),
     "slice_jump": ("Slice jump", ".2f"),
     "seconds": ("Time, s", ".3g"),
     "seconds_per_slice": ("Time per slice, s", ".3g"),
@@ -80,7 +81,8 @@ def write_all(folder: Path, result: Mapping[str, Any], shown: Sequence[str]) -> 
         lead=f"{_about(result)} Square brackets hold 95 % bootstrap intervals over subjects. The "
         "gap closed (G) is 0 for the segmentation of the untranslated source (none) and 1 for that "
         f"of the real {target}. The slice jump is the mean difference between neighbouring slices, "
-        "divided by that of the real image. Each picture shows the image, its error and its "
+        "and the sharpness that of neighbouring voxels within slices. Both are divided by those of "
+        "the real image. Each picture shows the image, its error and its "
         f"segmentation from top to bottom. An error of {_WORST:g} of the intensity range is white. "
         "The lowest picture of the source is the reference that segmentations are compared with.",
         rows=rows,

@@ -13,7 +13,7 @@ from chiasm.image.volume import LabelVolume, Volume
 from chiasm.scoring.common_grid import Image
 from chiasm.scoring.image import image_scores
 from chiasm.scoring.labels import label_scores
-from chiasm.scoring.slices import axial_axis, slice_jump
+from chiasm.scoring.slices import axial_axis, sharpness, slice_jump
 
 Row = dict[str, Any]
 _MARGIN = 6  # voxels around the foreground; more than half of the window of SSIM
@@ -49,7 +49,7 @@ def score(case: Case, candidate: Candidate) -> Scored:
         - ``psnr`` (dB), ``ssim`` and ``mae`` inside the case's mask. Both images are scaled to
           [0, 1] by their own percentiles (`chiasm.image.intensity.on_unit_range`) and are 0
           outside. SSIM is computed in axial slices;
-        - ``slice_jump``, relative to that of the real image;
+        - ``sharpness`` and ``slice_jump``, relative to those of the real image;
         - ``dice_<structure>`` for each structure, and the means ``dice``, ``hd95`` (mm) and
           ``assd`` (mm) over the structures;
         - ``seconds``, ``seconds_per_slice`` of the foreground, and the peak ``memory_mb``, all of
@@ -100,7 +100,7 @@ def real_name(target: str | None) -> str:
     return f"real {target}"
 
 
-_IMAGE_SCORES = ("psnr", "ssim", "mae", "slice_jump")
+_IMAGE_SCORES = ("psnr", "ssim", "mae", "sharpness", "slice_jump")
 
 
 def _names(case: Case, method: str) -> Row:
@@ -122,7 +122,8 @@ def _image_row(case: Case, image: Volume | None, axis: int) -> Row:
     jump = np.nan
     if case.adjacent and mask.shape[axis] > 1:
         jump = slice_jump(made, mask, axis) / slice_jump(real, mask, axis)
-    values = (scores.psnr, scores.ssim, scores.mae, jump)
+    sharp = sharpness(made, mask, axis) / sharpness(real, mask, axis)
+    values = (scores.psnr, scores.ssim, scores.mae, sharp, jump)
     return dict(zip(_IMAGE_SCORES, map(_finite, values), strict=True))
 
 
