@@ -85,10 +85,27 @@ def test_make_any_baselines():
     }
 
 
+def test_make_heads_trains_on_the_first_label_maps_and_measures_on_the_others():
+    words = ("heads", "ANATOMIES=maps", "UNSEEN_ANATOMIES=others")
+    found = trainings(*words, folder="benchmarks")
+    assert set(found) == {"heads-cyclegan-PD", "heads-cyclegan-T2", "heads-stylegan"}
+    assert found["heads-cyclegan-T2"].sources == ["T2w"]
+    lines = commands(*words, folder="benchmarks")
+    drawn = {
+        line[line.index("-o") + 1]: line[line.index("--anatomies") + 1]
+        for line in lines
+        if line[1:2] == ["phantom"]
+    }
+    assert drawn == {"data/heads": "maps", "data/unseen-heads": "others"}
+    (table,) = (line for line in lines if "benchmarks/fidelity.py" in line)
+    assert table[table.index("--data") + 1] == "data/unseen-heads"
+    assert table[table.index("--save") + 1] == "heads"
+
+
 def options_of(word):
     """The method that a specification's name stands for, and the options after it."""
-    _, folders, options = aldm.parsed(word)
-    first = Path(folders[0]).name
+    name, folders, options = aldm.parsed(word)
+    first = Path(folders[0]).name or name
     if first in models.shipped():
         return METHODS.load(models.peek(first)["method"]), options
     return METHODS.load(next(one for part, one in KINDS.items() if part in first)), options
@@ -100,10 +117,12 @@ KINDS |= {"lmi": "lmi-diffusion"}
 EXPERIMENTS = {"slices", "quantise"}  # of benchmarks/aldm.py alone
 
 
-@pytest.mark.parametrize("target", ["any-benchmarks", "any-real", "benchmarks"])
+@pytest.mark.parametrize("target", ["any-benchmarks", "any-real", "benchmarks", "heads"])
 def test_the_models_of_a_table_have_the_options_that_they_are_run_with(target):
     checked = []
-    for line in commands(target, "DATA=real", folder="benchmarks"):
+    for line in commands(
+        target, "DATA=real", "ANATOMIES=a", "UNSEEN_ANATOMIES=b", folder="benchmarks"
+    ):
         for place in (k for k, word in enumerate(line) if word == "--model"):
             word = line[place + 1]
             if "@" not in word:

@@ -226,6 +226,26 @@ def test_foreign_and_its_second_run(monkeypatch, results, tmp_path, capsys):
 
 
 @pytest.mark.long
+def test_contexts(monkeypatch, results, tmp_path, capsys):
+    networks = import_module("foreign_networks")
+    monkeypatch.setattr(networks, "FIELD", 64)
+    data, heads = real_scans(tmp_path / "data"), tiny.label_maps(tmp_path / "heads")
+    tiny.foreign_models(data / "foreign_models")
+    words = ["--anatomies", heads, "--data", data, "--runs", tmp_path / "runs", "--slices", "4"]
+    words += ["--trial", "1", "--minutes", "0", "--cases", "patient07 T2w brain"]
+    few = "network.arguments.features=[4, 4, 4, 4, 4, 4]"
+    words += ["--contexts", "2d,3d", few, "batch=1", "precision=32-true"]
+    result = run(monkeypatch, "contexts", *words)
+    assert {"2d", "3d"} < set(methods(result))
+    assert "2.5d" not in methods(result)
+    said = capsys.readouterr().out
+    assert "2d: 1 iterations" in said
+    assert "3d: 1 iterations" in said
+    with pytest.raises(SystemExit, match="--contexts 4d: is not known; legal: 2d"):
+        run(monkeypatch, "contexts", *words[:-5], "--contexts", "4d")
+
+
+@pytest.mark.long
 def test_ablation_and_its_second_run(monkeypatch, results, brains, tmp_path, capsys):
     words = ["--data", brains, "--runs", tmp_path / "runs", "--iterations", "1", *BRAIN]
     result = run(monkeypatch, "ablation", *words, "--rows", "detail transfer")

@@ -24,6 +24,18 @@ def tissue():
     return np.select([radius < 0.4, radius < 0.65, radius < 0.9], [3, 2, 1], 0).astype(np.uint8)
 
 
+def label_maps(folder, count=2):
+    """FreeSurfer labels of small heads: skin, CSF, cortex and white matter."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        at = np.meshgrid(*(np.linspace(-1, 1, n) for n in (56, 64 + 2 * number, 56)), indexing="ij")
+        radius = np.sqrt(sum(a**2 for a in at))
+        shells = [radius < limit for limit in (0.5, 0.7, 0.78, 0.9)]
+        labels = np.select(shells, [2, 3, 24, 511], 0).astype(np.int16)
+        nib.save(nib.Nifti1Image(labels, np.eye(4)), folder / f"person_{number}.nii.gz")
+    return folder
+
+
 def scan(levels, modality, seed=0):
     """The tissues under a contrast, with texture."""
     image = np.array([0, *levels])[tissue()]
