@@ -55,7 +55,7 @@ def test_make_models_trains_the_shipped_models():
     assert found["brain-t1-tissue"].merge_labels == {4: 3}
     assert found["brain-t1"].intensity_mapping.iterations == 3
     assert found["brain-t1"].anatomies is not None
-    assert found["brain-t1-lmi"].timestep_bias == 2
+    assert found["brain-t1-lmi"].timestep_bias == 1.5
     assert found["brain-any"].modalities == ["T1w", "T2w", "PDw", "FLAIR"]
     for name, method, _, _, share in gpu.PLAN:
         assert found[name].method == method
