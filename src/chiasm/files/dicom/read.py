@@ -1,0 +1,167 @@
+"""The voxels of a DICOM series, and its modality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chiasm.errors import CaseError, explain
+from chiasm.files.dicom.frame import Frame
+from chiasm.files.dicom.series import Series
+from chiasm.image.modality import modality_from_filename
+from chiasm.image.volume import Volume
+from chiasm.machine.free_memory import check_fits
+
+
+def read(series: Series, *, resample: bool = False, argument: str = "-i") -> Volume:
+    """Read a series.
+
+    Parameters
+    ----------
+    series : Series
+    resample : bool
+        Whether slices that are uneven or missing are interpolated linearly. The distance of the
+        slices is then the median of the distances.
+    argument : str
+        The argument that named the series; an error begins with it.
+
+    Returns
+    -------
+    Volume
+        Shape (columns, rows, slices). MR in arbitrary units and CT in HU, after the rescaling that
+        the headers tell.
+
+    Raises
+    ------
+    CaseError
+        The series has a fault, its slices are uneven and ``resample`` is not given, an image has no
+        pixels or cannot be decoded, or it does not fit the free memory.
+    """
+    if series.fault is not None:
+        raise series.fault
+    if series.gaps is not None and not resample:
+        raise series.gaps
+    columns, rows, count = series.shape
+    check_fits(
+        4 * columns * rows * count,
+        argument,
+        series.name,
+        f"as a volume of {columns}×{rows}×{count} voxels",
+        "a smaller series, or more memory",
+    )
+    array = np.empty((columns, rows, count), dtype=np.float32)
+    held: tuple[Any, Any] = (None, None)  # a multi-frame file is read once
+    for index, one in enumerate(series.frames):
+        if held[0] != one.part:
+            held = one.part, _decoded(one, argument)
+        array[:, :, index] = _rescaled(held[1], one).T
+    affine, modality = series.affine, modality_of(series)
+    if series.gaps is not None:
+        array, affine = resampled(series, array)
+    return Volume(array, affine, modality=modality)
+
+
+def resampled(series: Series, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The slices at even distances, by linear interpolation, and their affine.
+
+    The distance is the median of the distances of the slices. The first slice keeps its place.
+    """
+    heights = series.heights - series.heights[0]
+    step = float(np.median(np.diff(heights)))
+    wanted = np.arange(int(np.floor(heights[-1] / step + 1e-6)) + 1) * step
+    left = np.clip(np.searchsorted(heights, wanted, side="right") - 1, 0, len(heights) - 2)
+    share = ((wanted - heights[left]) / np.diff(heights)[left]).astype(np.float32)
+    made = (1 - share) * array[:, :, left] + share * array[:, :, left + 1]
+    affine = series.affine.copy()
+    affine[:3, 2] *= step / float(np.diff(heights).mean())
+    return made, affine
+
+
+def _decoded(frame: Frame, argument: str) -> tuple[Any, np.ndarray]:
+    """The file of a frame, and the stored values of all its frames: (frames, rows, columns)."""
+    data = frame.part.dataset()
+    if not any(data.get(name) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise CaseError(explain(argument, frame.part, "holds no pixels", "an image"))
+    try:
+        pixels = data.pixel_array
+    except Exception as error:  # the decoders of pydicom raise errors of many types
+        words = " ".join(str(error).split())[:200]
+        problem = f"cannot be decoded ({type(error).__name__}: {words})"
+        legal = "an undamaged image, in a compression that pylibjpeg knows"
+        raise CaseError(explain(argument, frame.part, problem, legal)) from None
+    columns, rows = frame.size
+    if pixels.shape[-2:] != (rows, columns) or pixels.ndim > 3:
+        problem = f"has pixels of shape {pixels.shape}"
+        raise CaseError(explain(argument, frame.part, problem, f"({rows}, {columns})"))
+    return data, pixels.reshape(-1, rows, columns)
+
+
+def _rescaled(file: tuple[Any, np.ndarray], frame: Frame) -> np.ndarray:
+    """The values of one frame after its rescale slope and intercept: (rows, columns)."""
+    data, pixels = file
+    if frame.number >= len(pixels):
+        problem = f"holds {len(pixels)} images, and its header tells of more"
+        raise CaseError(explain("-i", frame.part, problem, "an undamaged file"))
+    slope, intercept = 1.0, 0.0
+    for group in _transformations(data, frame.number):
+        if group.get("RescaleSlope") is not None:
+            slope = float(group.RescaleSlope)
+            intercept = float(group.get("RescaleIntercept") or 0)
+            break
+    return pixels[frame.number].astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def _transformations(data: Any, number: int) -> list[Any]:
+    """Where the rescaling of a frame may stand, the most specific place first."""
+    places = []
+    per_frame = data.get("PerFrameFunctionalGroupsSequence") or []
+    shared = data.get("SharedFunctionalGroupsSequence") or []
+    for group in (*per_frame[number : number + 1], *shared):
+        places += list(group.get("PixelValueTransformationSequence") or [])
+    return [*places, data]
+
+
+def modality_of(series: Series) -> str | None:
+    """The modality of a series, as a BIDS suffix; None if its header does not tell.
+
+    CT is named in the header. The contrast of MR is told by the sequence's times where they are
+    there: a long inversion time makes FLAIR, a short repetition time T1, a short echo time PD, and
+    a long one T2. Otherwise it is told by the name of the series.
+    """
+    header = series.header
+    if str(header.get("Modality")) == "CT":
+        return "CT"
+    timed = _by_times(series)
+    if timed == "T1w" and str(header.get("ContrastBolusAgent") or "").strip():
+        return "T1ce"
+    return timed or _by_name(series.description)
+
+
+def _by_times(series: Series) -> str | None:
+    first = series.frames[0]
+    repetition, inversion, echo = first.repetition_time, first.inversion_time, first.echo_time
+    if repetition is None or echo is None:
+        return None
+    gradient = "GR" in str(
+        series.header.get("ScanningSequence") or series.header.get("EchoPulseSequence") or ""
+    )
+    if inversion and inversion > 1400 and repetition > 3500:
+        return "FLAIR"
+    if inversion and 200 < inversion <= 1400 and echo < 30:
+        return "T1w"  # a prepared gradient echo, or an inversion recovery
+    if gradient:
+        short = repetition < 60 and echo < 12
+        return "T1w" if short else None  # the flip angle decides, and T2* is like PD or T2
+    if repetition < 1000:
+        return "T1w" if echo < 40 else None
+    if repetition >= 1800:
+        return "PDw" if echo < 45 else "T2w"
+    return None
+
+
+def _by_name(description: str) -> str | None:
+    """The one modality that the words of a description name."""
+    words = description.replace("-", " ").replace("_", " ").replace("+", " ").split()
+    known = {name for word in words if (name := modality_from_filename(f"x_{word}"))}
+    return known.pop() if len(known) == 1 else None
