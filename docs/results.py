@@ -328,8 +328,7 @@ PAGES = (
         "No expert labels of tissue exist for these scans, so Dice measures agreement and not "
         "accuracy. Most sets are one or a few subjects, and an interval is given only where a set "
         "has several. The patients of BraTS have tumours. The images of BraTS 2018, and also its "
-        "real T1, have few grey levels. The rows of *regression* and *lmi-diffusion* were measured "
-        "before the last 8000 and 4000 iterations of `brain-t1` and `brain-t1-lmi`.",
+        "real T1, have few grey levels.",
         [Part(_FULL)],
     ),
     Page(
