@@ -489,15 +489,19 @@ def main() -> None:
     settings |= {"field": FIELD, "quantiles": QUANTILES}
     rows = rows_to_extend(parser, name, settings)
     done = {key(row) for row in rows}
+    met = False
     for case in foreign_cases(chosen.data, brain_extraction(models, chosen.runs)):
         if words and not any(word in case.name for word in words):
             continue
+        met = True
         for row in Measured(case, compared, chosen.slices).rows(done):
             rows.append(row)
             scores = ", ".join(f"{name} {cell(row[name])}" for name in SCORES)
             told = f"{row['measure']}, {row['method']}, {row['network']}"
             print(f"{case.name}: {told}: {scores} ({row['seconds']} s)", flush=True)
         save(name, settings, summary(rows, compared), rows)
+    if not met:
+        raise SystemExit(f"--cases {chosen.cases}: is in the name of no case; nothing was saved")
     lines = summary(rows, compared)
     names = ("set", "source", "view", "method", "network")
     for measure in (AGREEMENT, ACCURACY):

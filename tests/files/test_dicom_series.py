@@ -214,13 +214,22 @@ def test_gaps_are_refused_unless_slices_are_interpolated(tmp_path, heights, told
     series = only(write(tmp_path / "in", slices(values, heights=heights)))
     with pytest.raises(CaseError, match=told) as refused:
         read(series)
-    assert "--resample-slices" in str(refused.value)
+    assert "resample=True" in str(refused.value)
     assert str(tmp_path / "in") in str(refused.value)
     volume = read(series, resample=True)
     assert volume.spacing[2] == pytest.approx(distance, abs=1e-3)
     # The intensities rise by 10 for each mm, so linear interpolation must not change that.
     height = np.arange(volume.shape[2]) * distance
     np.testing.assert_allclose(volume.array[0, 0], height * 10, atol=0.6)
+
+
+def test_a_single_slice_without_a_thickness_is_told(tmp_path):
+    made = slices(voxels()[:1])
+    del made[0].SliceThickness
+    series = only(write(tmp_path / "in", made))
+    assert "1 mm is assumed" in series.notes[0]
+    assert read(series).spacing[2] == pytest.approx(1)
+    assert only(write(tmp_path / "told", slices(voxels()[:1]))).notes == ()
 
 
 def changed(key, value, which=2):

@@ -21,16 +21,12 @@ CLASSES = {
 }
 # Tags outside the functional groups that are read from every header.
 TAGS = (
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality"),
-    *("PatientID", "PatientName", "StudyDate", "SeriesNumber", "SeriesDescription"),
-    *("ProtocolName", "InstanceNumber", "ImageType", "ImageComments", "NumberOfFrames"),
-    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"),
-    *("PixelRepresentation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("SliceThickness", "EchoTime", "EchoNumbers", "RepetitionTime", "InversionTime", "FlipAngle"),
-    *("ScanningSequence", "EchoPulseSequence", "ContrastBolusAgent", "TemporalPositionIdentifier"),
-    *("RescaleSlope", "RescaleIntercept", "GantryDetectorTilt", "FrameOfReferenceUID"),
+    *("SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription"),
+    *("ProtocolName", "ImageType", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("EchoTime", "RepetitionTime", "InversionTime", "ScanningSequence", "EchoPulseSequence"),
+    *("ContrastBolusAgent", "TemporalPositionIdentifier", "AcquisitionNumber"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    "AcquisitionNumber",
 )
 
 

@@ -13,8 +13,11 @@ from chiasm.image.modality import modality_from_filename
 from chiasm.image.volume import Volume
 from chiasm.machine.free_memory import check_fits
 
+# The argument that names a series; an error begins with it.
+_ARGUMENT = "-i"
 
-def read(series: Series, *, resample: bool = False, argument: str = "-i") -> Volume:
+
+def read(series: Series, *, resample: bool = False) -> Volume:
     """Read a series.
 
     Parameters
@@ -23,8 +26,6 @@ def read(series: Series, *, resample: bool = False, argument: str = "-i") -> Vol
     resample : bool
         Whether slices that are uneven or missing are interpolated linearly. The distance of the
         slices is then the median of the distances.
-    argument : str
-        The argument that named the series; an error begins with it.
 
     Returns
     -------
@@ -45,7 +46,7 @@ def read(series: Series, *, resample: bool = False, argument: str = "-i") -> Vol
     columns, rows, count = series.shape
     check_fits(
         4 * columns * rows * count,
-        argument,
+        _ARGUMENT,
         series.name,
         f"as a volume of {columns}×{rows}×{count} voxels",
         "a smaller series, or more memory",
@@ -54,7 +55,7 @@ def read(series: Series, *, resample: bool = False, argument: str = "-i") -> Vol
     held: tuple[Any, Any] = (None, None)  # a multi-frame file is read once
     for index, one in enumerate(series.frames):
         if held[0] != one.part:
-            held = one.part, _decoded(one, argument)
+            held = one.part, _decoded(one)
         array[:, :, index] = _rescaled(held[1], one).T
     affine, modality = series.affine, modality_of(series)
     if series.gaps is not None:
@@ -78,22 +79,22 @@ def resampled(series: Series, array: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return made, affine
 
 
-def _decoded(frame: Frame, argument: str) -> tuple[Any, np.ndarray]:
+def _decoded(frame: Frame) -> tuple[Any, np.ndarray]:
     """The file of a frame, and the stored values of all its frames: (frames, rows, columns)."""
     data = frame.part.dataset()
     if not any(data.get(name) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise CaseError(explain(argument, frame.part, "holds no pixels", "an image"))
+        raise CaseError(explain(_ARGUMENT, frame.part, "holds no pixels", "an image"))
     try:
         pixels = data.pixel_array
     except Exception as error:  # the decoders of pydicom raise errors of many types
         words = " ".join(str(error).split())[:200]
         problem = f"cannot be decoded ({type(error).__name__}: {words})"
         legal = "an undamaged image, in a compression that pylibjpeg knows"
-        raise CaseError(explain(argument, frame.part, problem, legal)) from None
+        raise CaseError(explain(_ARGUMENT, frame.part, problem, legal)) from None
     columns, rows = frame.size
     if pixels.shape[-2:] != (rows, columns) or pixels.ndim > 3:
         problem = f"has pixels of shape {pixels.shape}"
-        raise CaseError(explain(argument, frame.part, problem, f"({rows}, {columns})"))
+        raise CaseError(explain(_ARGUMENT, frame.part, problem, f"({rows}, {columns})"))
     return data, pixels.reshape(-1, rows, columns)
 
 
@@ -102,7 +103,7 @@ def _rescaled(file: tuple[Any, np.ndarray], frame: Frame) -> np.ndarray:
     data, pixels = file
     if frame.number >= len(pixels):
         problem = f"holds {len(pixels)} images, and its header tells of more"
-        raise CaseError(explain("-i", frame.part, problem, "an undamaged file"))
+        raise CaseError(explain(_ARGUMENT, frame.part, problem, "an undamaged file"))
     slope, intercept = 1.0, 0.0
     for group in _transformations(data, frame.number):
         if group.get("RescaleSlope") is not None:

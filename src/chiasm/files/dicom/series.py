@@ -93,12 +93,6 @@ class Series:
         return "_".join(filter(None, words)) or self.uid
 
     @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Distance of voxels along each axis, in mm; with uneven gaps, the mean distance."""
-        lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(lengths[0]), float(lengths[1]), float(lengths[2])
-
-    @property
     def shape(self) -> tuple[int, int, int]:
         """Number of columns, of rows and of slices."""
         return (*self.frames[0].size, len(self.frames))
@@ -345,9 +339,11 @@ def _sortable(key: Any) -> tuple[bool, Any]:
 
 def _checked(series: Series) -> Series:
     """The series, with a fault if its slices are no even block, and notes on what is unusual."""
-    if len(series.frames) == 1:
-        return series
     notes = list(series.notes)
+    if len(series.frames) == 1:
+        if series.frames[0].thickness is None:
+            notes.append("The header does not tell the thickness of the slice. 1 mm is assumed.")
+        return replace(series, notes=tuple(notes))
     first = series.frames[0]
     line = first.place + np.outer(series.heights - series.heights[0], series.across)
     away = np.stack([one.place for one in series.frames]) - line
@@ -365,7 +361,7 @@ def _checked(series: Series) -> Series:
     if series.even:
         return series
     gaps = np.diff(series.heights)
-    legal = "a complete series, or --resample-slices, which interpolates between the slices"
+    legal = "a complete series, or resample=True, which interpolates between the slices"
     times = gaps / gaps.min()
     where = int(gaps.argmax())
     if np.abs(times - np.round(times)).max() < 0.1:
