@@ -1,10 +1,14 @@
 """LMI diffusion makes the target from noise, guided by the source (arXiv 2404.01102)."""
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from chiasm.errors import UsageError, explain
 from chiasm.methods.method import Method
 from chiasm.methods.options import EDIT_FROM, GUIDANCE, SliceNoiseOptions
+
+_SHARE = 0.5  # of the diffusion process, where an estimate is given without a share
 
 
 class Options(SliceNoiseOptions):
@@ -21,16 +25,24 @@ class Options(SliceNoiseOptions):
         "added, instead of from pure noise. It is a shipped model or a model folder.",
         json_schema_extra={"shown_default": "none"},
     )
-    edit_from: float = Field(
-        default=0.5,
+    edit_from: float | None = Field(
+        default=None,
         gt=0,
         le=1,
         description=EDIT_FROM,
+        json_schema_extra={"shown_default": _SHARE},
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _estimate_has_a_share(cls, given: Any) -> Any:
+        if given.get("estimate") is not None and given.get("edit_from") is None:
+            return given | {"edit_from": _SHARE}
+        return given
+
     @model_validator(mode="after")
-    def _estimate_is_edited(self) -> "Options":
-        if self.estimate is None and "edit_from" in self.model_fields_set:
+    def _share_has_an_estimate(self) -> "Options":
+        if self.estimate is None and self.edit_from is not None:
             problem = "changes nothing, because the diffusion starts from pure noise"
             raise UsageError(
                 explain("--edit-from", self.edit_from, problem, "with --estimate MODEL")

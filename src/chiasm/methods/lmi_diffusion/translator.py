@@ -74,7 +74,7 @@ class LMIDiffusion(DiffusionTranslator):
 
     @property
     def share(self) -> float:
-        return 1.0 if self.estimator is None else self.options.edit_from
+        return self.options.edit_from or 1.0  # None without an estimate: from pure noise
 
     def settings(self) -> dict[str, Any]:
         own: dict[str, Any] = {"guidance": self.diffusion.guidance, "noise": self.options.noise}
