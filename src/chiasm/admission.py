@@ -6,6 +6,7 @@ because a wrong result may look right.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,13 +64,15 @@ def _looks_like_labels(array: np.ndarray) -> bool:
     return len(np.unique(sample)) < _FEWEST_LEVELS and len(np.unique(array)) < _FEWEST_LEVELS
 
 
-def skull_warnings(volume: Volume, mask: np.ndarray, *, brain_only: bool) -> list[str]:
-    """A warning if a whole head is given to a model of skull-stripped brains."""
+def skull_warnings(volume: Volume, mask: np.ndarray, *, brain_only: Collection[str]) -> list[str]:
+    """A warning if a whole head is given to models of skull-stripped brains, which it names."""
     if not brain_only or not looks_unstripped(volume, mask):
         return []
+    names = dict.fromkeys(brain_only)  # in this order, each once
+    verb = "was" if len(names) == 1 else "were"
     return [
-        "This scan looks like a whole head, but the model was trained on skull-stripped brains "
-        "only. Strip the skull first, or give a brain mask with --mask."
+        f"This scan looks like a whole head, but {' and '.join(names)} {verb} trained on "
+        "skull-stripped brains only. Strip the skull first, or give a brain mask with --mask."
     ]
 
 

@@ -118,14 +118,15 @@ class Pipeline:
         return self.segmenter.modality
 
     @property
-    def brain_only(self) -> bool:
-        """Whether one of the models was trained on skull-stripped brains only."""
-        parts = []
+    def brain_only(self) -> tuple[str, ...]:
+        """The names of the models that were trained on skull-stripped brains only."""
+        found = []
         if self.translator is not None and self.translator.reads_weights:
-            parts.append(self.translator.model.config.brain_only)
+            model = self.translator.model
+            found += [model.name] * bool(model.config.brain_only)
         if self.segmenter is not None:
-            parts.append(self.segmenter.brain_only)
-        return any(parts)
+            found += [self.segmenter.name] * bool(self.segmenter.brain_only)
+        return tuple(found)
 
     @property
     def device(self) -> str:

@@ -64,8 +64,12 @@ class Identity(torch.nn.Module):
 class Unchanged(NetworkTranslator):
     """A network that gives back what it sees, and notes it."""
 
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.seen = []
+
     def run(self, source, places, on_step):
-        self.seen = [*getattr(self, "seen", []), source.clone()]
+        self.seen.append(source.clone())
         return source
 
 
@@ -118,6 +122,28 @@ def test_the_average_is_of_the_three_planes():
     translator = ByShape(model(own, Identity()), NetworkOptions(planes="orthogonal"))
     result = translator.translate(volume, head).volume
     np.testing.assert_allclose(result.array[head], 1.4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "planes"),
+    [
+        ((34, 36, 30), ["axial", "coronal", "sagittal"]),
+        ((34, 36, 19), ["axial"]),  # 38 mm along SI
+        ((34, 19, 30), ["coronal"]),
+        ((19, 19, 30), ["own"]),
+    ],
+)
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])
+def test_the_default_planes_are_those_that_show_enough(axes, shape, planes):
+    """Whatever the order in which the axes are stored."""
+    affine = AFFINES["plain"][:, [*axes, 3]]
+    volume, head = ball(affine, tuple(shape[axis] for axis in axes))
+    own = policy_for("T1w").fit(volume, head)
+    made = model(own, Identity(), settings={"inference_planes": "orthogonal"})
+    result = Unchanged(made, NetworkOptions()).translate(volume, head)
+    assert list(result.record.get("planes", ["own"])) == planes
+    chosen = Unchanged(made, NetworkOptions(planes="sagittal")).translate(volume, head)
+    assert list(chosen.record["planes"]) == ["sagittal"]
 
 
 def test_planes_that_a_model_or_a_scan_does_not_have():

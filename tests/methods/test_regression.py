@@ -11,6 +11,7 @@ from chiasm.image.preparation import GridSettings, prepare
 from chiasm.image.volume import Volume
 from chiasm.machine.device import Resources
 from chiasm.methods.regression import METHOD
+from chiasm.methods.regression import translator as regression
 from chiasm.methods.regression.intensity_mapping import measured_mapping
 from chiasm.methods.regression.translator import Regression
 from chiasm.models import Model, ModelConfig
@@ -71,3 +72,38 @@ def test_an_iteration_changes_the_result(tmp_path, volume):
         translator(tmp_path, iterations=number).translate(volume).volume.array for number in (1, 2)
     )
     assert np.abs(once - twice).max() > 1e-3
+
+
+def test_the_mapping_is_measured_once_in_a_few_slices(tmp_path, monkeypatch):
+    """All planes share the mapping of the first plane, which is that of evenly spaced slices."""
+    monkeypatch.setattr(regression, "_MEASURED", 3)
+    array = np.zeros((40, 36, 22), dtype=np.float32)
+    array[4:36, 4:32, 2:20] = np.random.default_rng(0).random((32, 28, 18)) + 0.1
+    volume = Volume(array, np.diag([2.0, 2.0, 2.0, 1.0]), modality="PDw")
+    mask = volume.array > 0
+    own = translator(tmp_path, planes="orthogonal", iterations=2, batch=4)
+    told = []
+    original = Regression.run
+
+    def run(self, source, indices, on_step):
+        told.append((indices, None if self.mapping is None else self.mapping.clone()))
+        return original(self, source, indices, on_step)
+
+    monkeypatch.setattr(Regression, "run", run)
+    own.translate(volume, mask)
+    prepared = prepare(
+        volume, CONFIG.grid, CONFIG.context, divisible_by=own.model.module.divisible_by, mask=mask
+    )
+    inside = prepared.slice_indices()
+    assert len(inside) == 18
+    indices, mapping = told[0]
+    assert indices == [inside[0], inside[8], inside[17]]
+    assert mapping is None
+    source = torch.from_numpy(prepared.samples())[indices]
+    head = torch.from_numpy(CONFIG.context.samples(prepared.foreground))[indices]
+    both = torch.cat([source, torch.full_like(source, 0.5)], dim=1) * 2 - 1
+    made = own.model.module.network(both, None).clamp(0, 1)
+    expected = measured_mapping(source[head][None], made[head][None], 9)
+    assert len(told) > 3
+    for _, mapping in told[1:]:
+        torch.testing.assert_close(mapping, expected)

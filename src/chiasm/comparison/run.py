@@ -282,7 +282,7 @@ class _Run:
 
     def _admitted(self, case: Case, path: Path) -> Case:
         """The case with what looks wrong about its scan, which is also logged."""
-        brain_only = any(method.pipeline.brain_only for method in self.methods)
+        brain_only = [name for method in self.methods for name in method.pipeline.brain_only]
         found = (
             *case.warnings,
             *content_warnings(case.source),

@@ -17,6 +17,8 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from chiasm.image.volume import LabelVolume, Volume
 
+CANONICAL = "RAS"  # the directions in which the canonical axes run, as closely as they can
+
 Image = TypeVar("Image", Volume, LabelVolume)
 
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.image.context import PLANES
+from chiasm.image.grid import FEWEST_IN_PLANE
 from chiasm.image.intensity import IntensityMap, policy_for
 from chiasm.image.mask import checked_foreground
 from chiasm.image.modality import modality_name
-from chiasm.image.orientation import Turn
+from chiasm.image.orientation import CANONICAL, Turn
 from chiasm.image.preparation import GridSettings, Prepared, prepare
 from chiasm.image.volume import Volume
 from chiasm.machine.device import Resources, resolve_device
@@ -27,8 +28,12 @@ from chiasm.methods.options import NetworkOptions, Options
 from chiasm.methods.repeats import RunningMoments, another_acquisition, sample_seed
 from chiasm.models import Model
 
-# Translates all network inputs of one volume with a translator: (N, 1, *spatial).
+# Translates the network inputs that a translator is fitted to: (N, 1 or 2, *spatial).
 TranslateAll: TypeAlias = "Callable[[NetworkTranslator], Any]"
+
+# In mm: a slice of a further plane is used if the scan covers at least this much along both of its
+# axes. In a thinner slab, its slices would show little anatomy.
+_LEAST_EXTENT = 40.0
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,8 @@ class NetworkTranslator(Translator):
 
     def _grids(self) -> dict[str, GridSettings]:
         """The grid of the network for each plane. The results of all planes are averaged."""
-        own, planes = self.model.config.grid, self.options.planes
+        own = self.model.config.grid
+        planes = self.options.planes or self.model.config.settings.get("inference_planes")
         if planes is None:
             return {"own": own}
         if self.model.config.context.kind == "3d":
@@ -229,15 +235,41 @@ class NetworkTranslator(Translator):
         every = PLANES if planes == "orthogonal" else (planes,)
         return {plane: own.across(plane) for plane in every}
 
+    def _grids_of(self, volume: Volume) -> dict[str, GridSettings]:
+        """The grids for a volume in canonical order.
+
+        Of several planes that are the model's default, those stay whose slices show enough of the
+        head. Planes that the run asks for stay in any case.
+        """
+        if self.options.planes or len(self.grids) == 1:
+            return self.grids
+        extents = zip(CANONICAL, volume.shape, volume.spacing, strict=True)
+        enough = {way for way, n, mm in extents if n >= FEWEST_IN_PLANE and n * mm >= _LEAST_EXTENT}
+        kept: dict[str, GridSettings] = {
+            plane: self.grids[plane]
+            for plane, stacked in PLANES.items()
+            if enough.union(stacked).issuperset(CANONICAL)
+        }
+        return kept or {"own": self.model.config.grid}
+
+    # How often `fitted` translates its network inputs.
+    fits: int = 0
+
+    def fitted_to(self, inputs: list[int]) -> list[int]:
+        """The network inputs that `fitted` receives, out of those of a volume with foreground."""
+        return inputs
+
     def fitted(self, source: Any, foreground: Any, translate: TranslateAll) -> NetworkTranslator:
         """This translator, adapted to one volume before the volume is translated.
 
         Parameters
         ----------
         source, foreground : Tensor, shape (N, images, \\*spatial)
-            All network inputs of the volume, in [0, 1], and their foreground masks, on the CPU.
+            The network inputs that `fitted_to` chooses, in [0, 1], and their foreground masks, on
+            the CPU.
         translate : callable
-            It translates all network inputs with a translator and returns (N, 1, \\*spatial).
+            It translates these network inputs with a translator and returns
+            (N, 1 or 2, \\*spatial), as `run` does.
         """
         return self
 
@@ -262,7 +294,7 @@ class NetworkTranslator(Translator):
         return self
 
     def evaluations(self) -> int:
-        """Number of steps by which one batch advances the progress bar, with those of `fitted`."""
+        """Number of steps by which one batch advances the progress bar."""
         return 1
 
     def memory(self, shape: tuple[int, ...]) -> int | None:
@@ -282,19 +314,23 @@ class NetworkTranslator(Translator):
             raise CaseError(explain("source", volume.modality, problem, ", ".join(config.sources)))
         device = resolve_device(self.resources.device)
         module = self.model.module.to(device)
+        grids = self._grids_of(volume)
         views = [
             prepare(volume, grid, config.context, divisible_by=module.divisible_by, mask=mask)
-            for grid in self.grids.values()
+            for grid in grids.values()
         ]
         for one in views:
             self._check_memory(one, device)
         start = perf_counter()
-        batches = sum(-(-len(one.slice_indices()) // self.resources.batch) for one in views)
+        inputs = [one.slice_indices() for one in views]
+        inputs += [self.fitted_to(inputs[0])] * self.fits
+        batches = sum(-(-len(one) // self.resources.batch) for one in inputs)
         total = batches * self.evaluations() * samples
         moments, errors = RunningMoments(), RunningMoments()
         with torch.inference_mode(), progress(f"translate {volume.modality or ''}", total) as bar:
             for index in range(samples):
-                made = [(one, self._repeat(index, one, device, bar)) for one in views]
+                adapted = self._adapted(index, views[0], device, bar)
+                made = [(one, adapted._translated(index, one, device, bar)) for one in views]
                 results = [one.restore(two[:, :1], self.target, config.target) for one, two in made]
                 mean = np.mean([one.array for one in results], axis=0)
                 moments.add(self._detailed(mean, views[0]))
@@ -302,7 +338,8 @@ class NetworkTranslator(Translator):
                     width = self.target.difference()
                     each = [one.restore(two[:, 1:], width, config.target) for one, two in made]
                     errors.add(np.mean([one.array for one in each], axis=0))
-        record = self._record(views, perf_counter() - start, str(device))
+        used = dict(zip(grids, views, strict=True))
+        record = self._record(used, perf_counter() - start, str(device))
         result = results[0].with_array(moments.mean.astype(np.float32))
         deviation = expected = None
         if samples > 1:
@@ -328,31 +365,48 @@ class NetworkTranslator(Translator):
         legal = f"a smaller --batch, or a coarser grid than that of the model {self.model.name}"
         raise CaseError(explain("source", f"{size} voxels on the model's grid", problem, legal))
 
-    def _repeat(self, index: int, view: Prepared, device: Any, bar: Advance) -> np.ndarray:
-        """Repeat number ``index`` of the translation of all network inputs: as `run` returns."""
+    def _adapted(self, index: int, view: Prepared, device: Any, bar: Advance) -> NetworkTranslator:
+        """This translator for repeat number ``index``, adapted to the volume by one view of it."""
+        translator = copy(self.told(view.volume.modality))
+        if index:
+            translator.seed = sample_seed(self.seed, index)
+        source, foreground = translator._inputs(index, view)
+        some = self.fitted_to(view.slice_indices())
+        seen = source[some]
+
+        def translate(chosen: NetworkTranslator) -> Any:
+            return chosen._run_in_batches(seen, some, device, bar)
+
+        return translator.fitted(seen, foreground[some], translate)
+
+    def _inputs(self, index: int, view: Prepared) -> tuple[Any, Any]:
+        """All network inputs of one view for repeat number ``index``, and their foreground."""
         import torch
 
-        source, indices = torch.from_numpy(view.samples()), view.slice_indices()
+        source = torch.from_numpy(view.samples())
         foreground = torch.from_numpy(view.context.samples(view.foreground))
-        size, translator = self.resources.batch, self.told(view.volume.modality)
-        if index:
-            seed = sample_seed(self.seed, index)
-            if self.draws_noise:
-                translator = copy(translator)
-                translator.seed = seed
-            else:
-                source = another_acquisition(source, foreground, seed)
+        if index and not self.draws_noise:
+            source = another_acquisition(source, foreground, self.seed)
+        return source, foreground
 
-        def translate_all(chosen: NetworkTranslator) -> Any:
-            channels = 1 + self.gives_expected_error
-            result = source.new_zeros((len(source), channels, *source.shape[2:]))
-            for first in range(0, len(indices), size):
-                some = indices[first : first + size]
-                out = chosen.run(source[some].to(device), some, lambda done, steps: bar(1))
-                result[some] = out.clamp(0, 1).cpu().float()
-            return result
+    def _translated(self, index: int, view: Prepared, device: Any, bar: Advance) -> np.ndarray:
+        """The translation of all network inputs of one view: as `run` returns."""
+        source, some = self._inputs(index, view)[0], view.slice_indices()
+        made = self._run_in_batches(source[some], some, device, bar)
+        result = made.new_zeros((len(source), *made.shape[1:]))
+        result[some] = made
+        array: np.ndarray = result.numpy()
+        return array
 
-        return translate_all(translator.fitted(source, foreground, translate_all)).numpy()
+    def _run_in_batches(self, source: Any, indices: list[int], device: Any, bar: Advance) -> Any:
+        import torch
+
+        size, made = self.resources.batch, []
+        for first in range(0, len(indices), size):
+            batch = slice(first, first + size)
+            out = self.run(source[batch].to(device), indices[batch], lambda done, steps: bar(1))
+            made.append(out.clamp(0, 1).cpu().float())
+        return torch.cat(made)
 
     def _detailed(self, array: np.ndarray, view: Prepared) -> np.ndarray:
         """Apply detail transfer to a translation on the source's grid, in the target's units."""
@@ -364,16 +418,14 @@ class NetworkTranslator(Translator):
         )
         return np.where(view.mask, self.target.inverse(np.clip(unit, 0, 1)), array)
 
-    def _record(self, views: list[Prepared], seconds: float, device: str) -> dict[str, Any]:
-        n = sum(len(one.slice_indices()) for one in views)
-        by_plane = {
-            plane: one.grid.model_dump(mode="json")
-            for plane, one in zip(self.grids, views, strict=True)
-        }
+    def _record(self, views: dict[str, Prepared], seconds: float, device: str) -> dict[str, Any]:
+        first = next(iter(views.values()))
+        n = sum(len(one.slice_indices()) for one in views.values())
+        by_plane = {plane: one.grid.model_dump(mode="json") for plane, one in views.items()}
         return {
-            **views[0].record(),
-            **({"planes": by_plane} if self.options.planes else {}),
-            **self.told(views[0].volume.modality).settings(),
+            **first.record(),
+            **({} if "own" in by_plane else {"planes": by_plane}),
+            **self.told(first.volume.modality).settings(),
             "detail_transfer": None if self.detail is None else self.detail.model_dump(),
             "samples": self.options.samples,
             "network_inputs": n,

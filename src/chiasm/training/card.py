@@ -86,6 +86,9 @@ def _what_it_runs(config: ModelConfig) -> dict[str, str]:
         rows["Guide" if len(guides) == 1 else "Guides"] = names
     if mapping := kept.get("intensity_mapping"):
         rows["Refinement iterations"] = str(mapping["iterations"])
+    if planes := kept.get("inference_planes"):
+        every = "the mean of axial, coronal and sagittal slices"
+        rows["Planes of the result"] = every if planes == "orthogonal" else f"{planes} slices"
     if kept.get("detail_transfer"):
         rows["Detail transfer"] = "on"
     if kept.get("learn_error"):

@@ -222,14 +222,22 @@ class GuidedTraining(TrainingSettings):
     ----------
     guides : list of dict
         Name and settings of each guide, see `chiasm.guides`.
+    inference_planes : {"axial", "coronal", "sagittal", "orthogonal"} or None
+        The planes of the slices on which the finished model runs, if a run does not choose them.
+        With "orthogonal", the result is the mean of all three planes. With None, the grid's own
+        plane is used.
     """
 
     guides: list[dict[str, Any]] = []
+    inference_planes: Plane | Literal["orthogonal"] | None = None
 
     def check(self) -> None:
         from chiasm.guides import guide_from_config
 
         super().check()
+        if self.inference_planes is not None and self.context.kind == "3d":
+            problem = "does not apply to a model that sees whole volumes"
+            raise UsageError(explain("inference_planes", self.inference_planes, problem, "null"))
         for guide in self.guides:
             guide_from_config(guide).check(self.grid, self.context)
 

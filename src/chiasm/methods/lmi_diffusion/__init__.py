@@ -56,5 +56,5 @@ METHOD = Method(
     options=Options,
     objective="chiasm.methods.lmi_diffusion.objective:DiffusionObjective",
     runs=("lmi-diffusion",),
-    model_settings=("guides", "diffusion", "detail_transfer"),
+    model_settings=("guides", "diffusion", "detail_transfer", "inference_planes"),
 )

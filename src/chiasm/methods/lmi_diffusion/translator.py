@@ -91,13 +91,13 @@ class LMIDiffusion(DiffusionTranslator):
         translator.estimated = self.estimator.translate_canonical(volume, mask).volume
         return super(LMIDiffusion, translator).translate_canonical(volume, mask)
 
-    def _repeat(self, index: int, view: Prepared, device: Any, bar: Advance) -> np.ndarray:
+    def _translated(self, index: int, view: Prepared, device: Any, bar: Advance) -> np.ndarray:
         if self.estimated is None:
-            return super()._repeat(index, view, device, bar)
+            return super()._translated(index, view, device, bar)
         translator = copy(self)
         estimate = replace(view, volume=self.estimated, intensity=self.target).samples()
         translator.begin = middle_image(torch.from_numpy(estimate))
-        return super(LMIDiffusion, translator)._repeat(index, view, device, bar)
+        return super(LMIDiffusion, translator)._translated(index, view, device, bar)
 
     def start(self, source: Tensor, slice_indices: list[int]) -> Tensor | None:
         if self.begin is None:

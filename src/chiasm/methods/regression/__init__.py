@@ -25,5 +25,8 @@ METHOD = Method(
     options=Options,
     objective="chiasm.methods.regression.objective:RegressionObjective",
     runs=("regression",),
-    model_settings=("guides", "intensity_mapping", "detail_transfer", "learn_error", "window"),
+    model_settings=(
+        *("guides", "intensity_mapping", "detail_transfer", "learn_error", "window"),
+        "inference_planes",
+    ),
 )

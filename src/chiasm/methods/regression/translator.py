@@ -7,6 +7,7 @@ from copy import copy
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from chiasm.errors import UsageError, explain
@@ -20,6 +21,9 @@ from chiasm.networks import NetworkSettings
 
 # Share of a box that the next one covers again.
 _OVERLAP = 0.4
+# Number of network inputs in which the intensity mapping is measured. Its mean over all voxels of
+# an intensity hardly changes with more.
+_MEASURED = 40
 
 
 class Regression(NetworkTranslator):
@@ -58,8 +62,13 @@ class Regression(NetworkTranslator):
     def gives_expected_error(self) -> bool:
         return bool(self.model.config.settings.get("learn_error", False))
 
-    def evaluations(self) -> int:
-        return self.iterations
+    @property
+    def fits(self) -> int:  # type: ignore[override]
+        return self.iterations - 1
+
+    def fitted_to(self, inputs: list[int]) -> list[int]:
+        which = np.linspace(0, len(inputs) - 1, min(len(inputs), _MEASURED)).round()
+        return [inputs[int(one)] for one in which]
 
     def settings(self) -> dict[str, Any]:
         return {"iterations": self.iterations}

@@ -9,5 +9,5 @@ METHOD = Method(
     options=DeterministicOptions,
     objective="chiasm.methods.baselines.paired.objective:PairedObjective",
     runs=("paired",),
-    model_settings=("guides", "detail_transfer"),
+    model_settings=("guides", "detail_transfer", "inference_planes"),
 )
