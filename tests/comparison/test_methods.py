@@ -73,3 +73,18 @@ def test_a_method_without_a_model_that_suits_is_refused(segmenter, monkeypatch):
     monkeypatch.setattr(models, "shipped", lambda: ["brain-t1", "brain-t1-tissue"])
     with pytest.raises(UsageError, match=r"sdedit: has no shipped model.*NAME=FOLDER:sdedit"):
         load_methods(["sdedit"], segmenter)
+
+
+@pytest.mark.parametrize(
+    ("name", "looks"),
+    [
+        ("lmi-diffusion", False),  # of single axial slices
+        ("lmi-diffusion@planes=sagittal", True),
+        ("lmi-diffusion@planes=orthogonal", True),
+        ("regression", True),  # of slices with neighbours
+        ("histogram", False),
+    ],
+)
+def test_who_reads_more_than_the_slice_itself(segmenter, name, looks):
+    found = {method.name: method for method in load_methods([name], segmenter)}
+    assert found[name].looks_at_neighbours is looks

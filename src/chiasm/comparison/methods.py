@@ -58,8 +58,9 @@ class Candidate:
 
     @property
     def looks_at_neighbours(self) -> bool:
-        """Whether it reads neighbouring slices as well as the slice itself."""
-        return any(config.context.kind != "2d" for config in self.configs)
+        """Whether it reads more of the scan than the slice itself: neighbours, or other planes."""
+        planes = {*getattr(self.pipeline.translator, "grids", {})} - {"own"}
+        return bool(planes) or any(config.context.kind != "2d" for config in self.configs)
 
     @property
     def trained_on(self) -> str:
