@@ -72,10 +72,10 @@ def test_a_head_is_told_to_a_model_of_brains_alone():
     for head in (False, True):
         image = subject(3, settings.model_copy(update={"head": head})).volumes["PDw"]
         mask = image.array > np.quantile(image.array, 0.5) if head else image.array > 0
-        found = admission.skull_warnings(image, mask, brain_only=True)
+        found = admission.skull_warnings(image, mask, brain_only=["one", "other", "one"])
         assert len(found) == head
-        assert admission.skull_warnings(image, mask, brain_only=False) == []
-        assert all("--mask" in one for one in found)
+        assert admission.skull_warnings(image, mask, brain_only=[]) == []
+        assert all("but one and other were trained" in one and "--mask" in one for one in found)
 
 
 @pytest.mark.parametrize(("score", "limit", "warns"), [(0.1, 0.2, 1), (0.2, 0.2, 0), (0, None, 0)])

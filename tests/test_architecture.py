@@ -131,9 +131,10 @@ def test_shared_code_names_no_method_and_no_setting_of_one(file):
     own = {name for name in METHODS for name in (name, name.replace("-", "_"))}
     own |= {setting for name in METHODS for setting in METHODS.load(name).model_settings}
     own |= settings_of_one_method()
-    # A class of settings that several methods share has `guides`, a data set may have pairs, and
-    # the config of a segmenter has a field `any_contrast` too; `error` is the name of an exception.
-    own -= {"none", "paired", "guides", "any_contrast", "error"}
+    # A class of settings that several methods share has `guides` and `inference_planes`, a data set
+    # may have pairs, and the config of a segmenter has a field `any_contrast` too; `error` is the
+    # name of an exception.
+    own -= {"none", "paired", "guides", "inference_planes", "any_contrast", "error"}
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
