@@ -87,4 +87,4 @@ def test_a_method_without_a_model_that_suits_is_refused(segmenter, monkeypatch):
 )
 def test_who_reads_more_than_the_slice_itself(segmenter, name, looks):
     found = {method.name: method for method in load_methods([name], segmenter)}
-    assert found[name].looks_at_neighbours is looks
+    assert found[name].reads_more_than_slices is looks

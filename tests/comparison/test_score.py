@@ -18,7 +18,7 @@ class ThreeSlices(Candidate):
     """A method that says that it looks at neighbouring slices."""
 
     @property
-    def looks_at_neighbours(self):
+    def reads_more_than_slices(self):
         return True
 
 
@@ -40,7 +40,7 @@ def case(segmenter):
     return Case("1", source, real, inside, labels, truth, adjacent=False, complete=complete)
 
 
-def test_who_looks_at_neighbours_is_given_the_scan_and_scored_on_the_slices(
+def test_who_reads_more_than_slices_is_given_the_scan_and_scored_on_the_slices(
     case, segmenter, monkeypatch
 ):
     (floor,) = load_methods(["none"], segmenter)

@@ -57,8 +57,8 @@ class Candidate:
         return [] if model is None else [model.config]
 
     @property
-    def looks_at_neighbours(self) -> bool:
-        """Whether it reads more of the scan than the slice itself: neighbours, or other planes."""
+    def reads_more_than_slices(self) -> bool:
+        """Whether it reads more of the scan than the scored slices: neighbours or other planes."""
         planes = {*getattr(self.pipeline.translator, "grids", {})} - {"own"}
         return bool(planes) or any(config.context.kind != "2d" for config in self.configs)
 

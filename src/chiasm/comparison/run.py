@@ -76,7 +76,8 @@ def compare(
         A shipped name, a folder or a registered segmenter. All translations are segmented by it.
     slices : int, optional
         The number of evenly spaced axial slices of the foreground that are scored; by default
-        all. A method that looks at neighbouring slices still translates the complete scan.
+        all. A method that reads neighbouring slices or other planes still translates the complete
+        scan.
     seed : int
         The seed of every method that draws random numbers.
     batch, device
@@ -115,7 +116,7 @@ def compare(
     chosen = load_methods(methods, common, seed=seed, resources=resources)
     if (
         slices is not None
-        and Candidate(common.name, Pipeline(segmenter=common)).looks_at_neighbours
+        and Candidate(common.name, Pipeline(segmenter=common)).reads_more_than_slices
     ):
         problem = "looks at the neighbouring slices that --slices removes"
         raise UsageError(explain("--segmenter", common.name, problem, "all slices, or a 2d model"))

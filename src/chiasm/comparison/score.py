@@ -31,8 +31,8 @@ class Scored:
 def score(case: Case, candidate: Candidate) -> Scored:
     """Translate, segment and score one case.
 
-    A method that looks at neighbouring slices is given the complete scan. Only the slices of the
-    case are scored.
+    A method that reads neighbouring slices or other planes is given the complete scan. Only the
+    slices of the case are scored.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def score(case: Case, candidate: Candidate) -> Scored:
     CaseError
         The image cannot be processed, or its translation has no contrast.
     """
-    complete = case.complete if candidate.looks_at_neighbours else None
+    complete = case.complete if candidate.reads_more_than_slices else None
     source, mask = (
         (case.source, case.mask) if complete is None else (complete.source, complete.mask)
     )

@@ -252,8 +252,10 @@ class NetworkTranslator(Translator):
         }
         return kept or {"own": self.model.config.grid}
 
-    # How often `fitted` translates its network inputs.
-    fits: int = 0
+    @property
+    def fits(self) -> int:
+        """How often `fitted` translates its network inputs; with 0 it is not called."""
+        return 0
 
     def fitted_to(self, inputs: list[int]) -> list[int]:
         """The network inputs that `fitted` receives, out of those of a volume with foreground."""
@@ -370,6 +372,8 @@ class NetworkTranslator(Translator):
         translator = copy(self.told(view.volume.modality))
         if index:
             translator.seed = sample_seed(self.seed, index)
+        if not translator.fits:
+            return translator
         source, foreground = translator._inputs(index, view)
         some = self.fitted_to(view.slice_indices())
         seen = source[some]

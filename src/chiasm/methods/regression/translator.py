@@ -21,8 +21,7 @@ from chiasm.networks import NetworkSettings
 
 # Share of a box that the next one covers again.
 _OVERLAP = 0.4
-# Number of network inputs in which the intensity mapping is measured. Its mean over all voxels of
-# an intensity hardly changes with more.
+# Number of network inputs in which the intensity mapping is measured, to save time.
 _MEASURED = 40
 
 
@@ -63,7 +62,7 @@ class Regression(NetworkTranslator):
         return bool(self.model.config.settings.get("learn_error", False))
 
     @property
-    def fits(self) -> int:  # type: ignore[override]
+    def fits(self) -> int:
         return self.iterations - 1
 
     def fitted_to(self, inputs: list[int]) -> list[int]:
