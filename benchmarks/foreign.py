@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -61,7 +62,8 @@ from foreign_networks import (
 )
 from harness import cell, rows_to_extend, save
 
-AS_IS, OF_REAL = "source as it is", "robust_tissue of the real T1"
+AS_IS = "source as it is"
+OF_REAL = " of the real T1"  # ends the names of what is made of the real T1 and not of the source
 AGREEMENT, ACCURACY = "agreement", "accuracy"
 SCORES = ("dice_grey", "dice_white", "dice")
 _TISSUES = {"grey": 2, "white": 3}
@@ -185,7 +187,8 @@ def _labels(mask: np.ndarray, like: Volume) -> LabelVolume:
 class Compared:
     """What is compared: translators by their names, and segmenters.
 
-    ``own`` is our segmenter of T1, for accuracy. ``saved`` names folders of label maps.
+    ``own`` is our segmenter of T1, for accuracy. ``saved`` names folders of label maps. With
+    ``of_real``, translators are also given the real T1.
     """
 
     translators: Mapping[str, Translator]
@@ -194,6 +197,7 @@ class Compared:
     own: Segmenter
     any_contrast: Sequence[Segmenter]
     saved: Mapping[str, Path]
+    of_real: bool = False
 
 
 class Measured:
@@ -282,7 +286,8 @@ class Measured:
         if self._paired:
             real = scans.real
             assert real is not None
-            wanted = [self._row(AGREEMENT, OF_REAL, one.name) for one in self.compared.networks]
+            name = f"{robust.name}{OF_REAL}"
+            wanted = [self._row(AGREEMENT, name, one.name) for one in self.compared.networks]
             yield from self._scored(wanted, lambda: view.segment(robust, real), done)
         for one in self.compared.any_contrast:
             model = str(one.identity().get("model", ""))
@@ -351,6 +356,32 @@ class Measured:
                 return self.view.placed(own.segment(image, mask).labels)
 
             yield from self._scored([self._row(ACCURACY, name, own.name, model)], ours, done)
+        if self.compared.of_real and self._paired:
+            yield from self._real_translated(f"{name}{OF_REAL}", translator, done)
+
+    def _real_translated(
+        self, name: str, translator: Translator, done: set[tuple[str, ...]]
+    ) -> Iterator[Row]:
+        """What the translator makes of the real T1: what is left to lose if nothing is missing."""
+        scans = self.scans
+        assert scans.real is not None
+        if scans.mask is None:
+            mask = foreground_mask(scans.real)
+        else:
+            mask = resample_onto(_labels(scans.mask, scans.source), scans.real).array > 0
+        image, inside, share = self.view.slab(scans.real, mask)
+
+        @cache
+        def made() -> Volume:
+            return translator.translate(image, inside).volume
+
+        for network in self.compared.networks:
+            row = self._row(AGREEMENT, name, network.name, translator.model.fingerprint)
+
+            def labels(network: MeshNet = network) -> LabelVolume:
+                return self.view.segment(network, made(), share)
+
+            yield from self._scored([row], labels, done)
 
 
 def key(row: Row) -> tuple[str, ...]:
@@ -397,7 +428,7 @@ def differences(rows: Sequence[Row], other: str) -> list[Row]:
     for source, network in groups:
         own = [row for row in counted if (row["source"], row["network"]) == (source, network)]
         for method in dict.fromkeys(row["method"] for row in own):
-            if method in (other, OF_REAL):
+            if method == other or method.endswith(OF_REAL):
                 continue
             line: Row = {"source": source, "network": network, "method": f"{method} − {other}"}
             for score in SCORES:
@@ -457,6 +488,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--any-contrast", default="", help="our segmenters of any contrast")
     parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER, help="ours, for accuracy")
     parser.add_argument("--saved", action="append", default=[], help="NAME=FOLDER of label maps")
+    parser.add_argument("--of-real", action="store_true", help="also translate the real T1")
     parser.add_argument("--networks", default=",".join(T1_NETWORKS))
     parser.add_argument("--cases", default="", help="words in the names of cases; all if not given")
     parser.add_argument("--slices", type=int, help="a quick look at so many axial slices")
@@ -483,6 +515,7 @@ def main() -> None:
         load_segmenter(chosen.segmenter, resources),
         [load_segmenter(one, resources) for one in filter(None, chosen.any_contrast.split(","))],
         {name: Path(folder) for name, _, folder in saved},
+        chosen.of_real,
     )
     words = [word for word in chosen.cases.split(",") if word]
     settings = {"slices": chosen.slices, "segmenter": compared.own.identity()}

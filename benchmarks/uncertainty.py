@@ -12,7 +12,7 @@ Three tables, on digital brains of unseen seeds and, with ``--data``, on the rea
 - lesions: how much of their contrast is kept, how many are missed, and how many false positives.
 
 Images are laid on [0, 1] by their own percentiles in the brain before they are compared. Models
-that look at neighbouring slices translate the complete scan.
+that look at neighbouring slices or at other planes translate the complete scan.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from chiasm import admission, files
 from chiasm.comparison.cases import Case, Complete
+from chiasm.comparison.methods import Candidate
 from chiasm.comparison.score import score
 from chiasm.image.foreground import foreground_mask
 from chiasm.image.intensity import on_unit_range, policy_for
@@ -36,6 +37,7 @@ from chiasm.image.volume import TISSUES, LabelVolume, Volume
 from chiasm.methods.base import NetworkTranslator, Translation
 from chiasm.methods.load import load_translator
 from chiasm.methods.translatability import translatability
+from chiasm.pipeline import Pipeline
 from chiasm.registry import DEFAULT_MODEL, DEFAULT_SEGMENTER
 from chiasm.scoring import image_scores, lesion_scores, uncertainty
 from chiasm.scoring.slices import take
@@ -68,7 +70,7 @@ LESIONS = ("lesions", "visible", "contrast_real", "kept", "missed", "false_posit
 def seen(case: Case, translator: NetworkTranslator) -> tuple[Volume, np.ndarray]:
     """The scan and the foreground that a translator is given."""
     complete = case.complete
-    if complete is None or translator.model.config.context.kind == "2d":
+    if complete is None or not Candidate("", Pipeline(translator)).reads_more_than_slices:
         return case.source, case.mask
     return complete.source, complete.mask
 

@@ -313,8 +313,7 @@ PAGES = (
         "--spacing 1` makes them.",
         _PHANTOM_LIMIT + " The methods *paired* and *cyclegan* were trained on the source "
         "modalities and are not zero-shot. The network of *stylegan* and of *cyclegan* had a short "
-        "training. *stylegan* is a plug-in in the folder benchmarks/stylegan. The rows "
-        "of *regression* were measured on axial slices alone, before `brain-t1` averaged planes.",
+        "training. *stylegan* is a plug-in in the folder benchmarks/stylegan.",
         [Part(_FULL)],
     ),
     Page(

@@ -155,7 +155,7 @@ def test_differences_pair_subjects():
 
     rows = [row(k, "robust_tissue", 0.5) for k in "abc"]
     rows += [row("a", "m", 0.5, "1"), row("a", "m", 0.7, "2"), row("b", "m", 0.8)]
-    rows += [row("a", "m", 0.0, "1", "whole head")]
+    rows += [row("a", "m", 0.0, "1", "whole head"), row("a", f"m{foreign.OF_REAL}", 0.9)]
     (line,) = foreign.differences(rows, "robust_tissue")
     assert line["method"] == "m − robust_tissue"
     assert line["subjects"] == 2
