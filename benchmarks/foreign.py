@@ -38,12 +38,12 @@ import yaml
 
 from chiasm import files
 from chiasm.image.foreground import foreground_mask
+from chiasm.image.resample import resample_onto
 from chiasm.image.volume import LabelVolume, Volume
 from chiasm.machine.device import Resources
 from chiasm.methods.base import Translator
 from chiasm.methods.load import load_translator
 from chiasm.registry import DEFAULT_MODEL, DEFAULT_SEGMENTER
-from chiasm.scoring.common_grid import resample_onto
 from chiasm.scoring.slices import axial_axis
 from chiasm.scoring.statistics import bootstrap_interval, paired_test
 from chiasm.segmenters import Segmenter

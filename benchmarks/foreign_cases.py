@@ -13,8 +13,8 @@ import numpy as np
 from chiasm import files
 from chiasm.image.foreground import foreground_mask
 from chiasm.image.modality import modality_name
+from chiasm.image.resample import resample_onto
 from chiasm.image.volume import TISSUES, LabelVolume, Volume
-from chiasm.scoring.common_grid import resample_onto
 from chiasm.scoring.slices import axial_axis
 from foreign_networks import ForeignNetwork, lattice
 from harness import absent

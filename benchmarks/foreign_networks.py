@@ -26,8 +26,8 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from torch import Tensor, nn
 
 from chiasm.image.foreground import background_value
+from chiasm.image.resample import resample_onto
 from chiasm.image.volume import TISSUES, Label, LabelVolume, Volume
-from chiasm.scoring.common_grid import resample_onto
 from chiasm.segmenters.base import Segmentation, Segmenter
 
 AXES = ("L", "I", "A")

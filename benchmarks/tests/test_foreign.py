@@ -8,8 +8,8 @@ import torch
 import foreign
 import foreign_cases
 import foreign_networks
+from chiasm.image.resample import resample_onto
 from chiasm.image.volume import LabelVolume, Volume
-from chiasm.scoring.common_grid import resample_onto
 from foreign_networks import MeshNet, MindGrab, RobustTissue, lattice, on_field
 
 

@@ -72,7 +72,8 @@ def skull_warnings(volume: Volume, mask: np.ndarray, *, brain_only: Collection[s
     verb = "was" if len(names) == 1 else "were"
     return [
         f"This scan looks like a whole head, but {' and '.join(names)} {verb} trained on "
-        "skull-stripped brains only. Strip the skull first, or give a brain mask with --mask."
+        "skull-stripped brains only. Strip the skull first, give a brain mask with --mask, or name "
+        "a program that finds the brain with --extract."
     ]
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from chiasm.image.volume import LabelVolume, Volume
 from chiasm.machine.device import Resources
 from chiasm.methods.load import load_translator
-from chiasm.pipeline import Image, Mask, Pipeline, Result
+from chiasm.pipeline import EXTRACT, Image, Mask, Pipeline, Result
 from chiasm.registry import DEFAULT_SEGMENTER
+from chiasm.segmenters import Segmenter
 from chiasm.segmenters.load import load_segmenter
 
 __all__ = ["load_segmenter", "load_translator", "run", "segment", "translate"]
@@ -23,6 +24,7 @@ def translate(
     method: str | None = None,
     to: str | None = None,
     mask: Mask | None = None,
+    extract: str | Path | Segmenter | None = None,
     modality: str | None = None,
     batch: int = 8,
     device: str = "auto",
@@ -38,6 +40,8 @@ def translate(
         As in `chiasm.methods.load.load_translator`.
     mask : path, volume, nibabel image or array, optional
         The foreground mask, as in `chiasm.Pipeline`.
+    extract : str, Path or Segmenter, optional
+        What finds the brain, in place of a mask. It is named as a segmenter is.
     modality : str, optional
         The modality of the source, if its file name does not tell it.
     batch : int
@@ -60,7 +64,9 @@ def translate(
     """
     resources = Resources(batch=batch, device=device)
     chosen = load_translator(model, method, to, resources=resources, **options)
-    made = _warned(Pipeline(chosen, check_translatability=True), image, mask, modality).translation
+    finder = _extractor(extract, resources)
+    pipeline = Pipeline(chosen, extractor=finder, check_translatability=True)
+    made = _warned(pipeline, image, mask, modality).translation
     assert made is not None  # the pipeline has a translator
     return made
 
@@ -70,6 +76,7 @@ def segment(
     *,
     segmenter: str | Path = DEFAULT_SEGMENTER,
     mask: Mask | None = None,
+    extract: str | Path | Segmenter | None = None,
     modality: str | None = None,
     batch: int = 8,
     device: str = "auto",
@@ -80,8 +87,9 @@ def segment(
     ----------
     image : path, Volume or nibabel image
     segmenter : str or Path
-        A shipped name, a folder, or a registered segmenter.
-    mask, modality, batch, device
+        A shipped name, a folder, a registered segmenter, or a segmenter of others: a command line,
+        the file of a network, or a folder of nnU-Net.
+    mask, extract, modality, batch, device
         As in `translate`.
 
     Returns
@@ -94,8 +102,9 @@ def segment(
     UsageError, CaseError
         As in `translate`.
     """
-    chosen = load_segmenter(segmenter, Resources(batch=batch, device=device))
-    made = _warned(Pipeline(segmenter=chosen), image, mask, modality).labels
+    resources = Resources(batch=batch, device=device)
+    chosen, finder = load_segmenter(segmenter, resources), _extractor(extract, resources)
+    made = _warned(Pipeline(segmenter=chosen, extractor=finder), image, mask, modality).labels
     assert made is not None  # the pipeline has a segmenter
     return made
 
@@ -108,6 +117,7 @@ def run(
     method: str | None = None,
     to: str | None = None,
     mask: Mask | None = None,
+    extract: str | Path | Segmenter | None = None,
     modality: str | None = None,
     batch: int = 8,
     device: str = "auto",
@@ -120,12 +130,19 @@ def run(
     resources = Resources(batch=batch, device=device)
     translator = load_translator(model, method, to, resources=resources, **options)
     pipeline = Pipeline(
-        translator, load_segmenter(segmenter, resources), check_translatability=True
+        translator,
+        load_segmenter(segmenter, resources),
+        extractor=_extractor(extract, resources),
+        check_translatability=True,
     )
     result = _warned(pipeline, image, mask, modality)
     assert result.translation is not None  # the pipeline has both
     assert result.labels is not None
     return result.translation, result.labels
+
+
+def _extractor(extract: str | Path | Segmenter | None, resources: Resources) -> Segmenter | None:
+    return None if extract is None else load_segmenter(extract, resources, EXTRACT)
 
 
 def _warned(pipeline: Pipeline, image: Image, mask: Mask | None, modality: str | None) -> Result:

@@ -26,6 +26,8 @@ from chiasm.methods.base import Translation, Translator
 from chiasm.methods.method import flag
 from chiasm.segmenters import Segmentation, Segmenter
 
+EXTRACT = "--extract"
+
 Image: TypeAlias = "str | Path | Volume | nib.spatialimages.SpatialImage"
 Mask: TypeAlias = "Image | LabelVolume | np.ndarray"
 
@@ -76,6 +78,8 @@ class Pipeline:
         Without a translator, the scan itself is segmented.
     segmenter : Segmenter, optional
         Without a segmenter, the scan is only translated.
+    extractor : Segmenter, optional
+        Finds the brain: all voxels that it labels above 0 are the foreground.
     check_translatability : bool
         Whether a few slices are translated first. The result then has a warning if the model
         probably cannot translate the scan well.
@@ -92,6 +96,7 @@ class Pipeline:
         translator: Translator | None = None,
         segmenter: Segmenter | None = None,
         *,
+        extractor: Segmenter | None = None,
         check_translatability: bool = False,
     ) -> None:
         if translator is None and segmenter is None:
@@ -102,6 +107,7 @@ class Pipeline:
             _check_pair(translator, segmenter)
         self.translator = translator
         self.segmenter = segmenter
+        self.extractor = extractor
         self.check_translatability = check_translatability
 
     @property
@@ -138,8 +144,9 @@ class Pipeline:
         """Read all weights now, so that errors are reported before any scan is read."""
         if self.translator is not None and self.translator.reads_weights:
             self.translator.model.module  # noqa: B018
-        if self.segmenter is not None:
-            self.segmenter.load()
+        for one in (self.segmenter, self.extractor):
+            if one is not None:
+                one.load()
 
     def settings(self) -> dict[str, Any]:
         """The settings that results depend on, in a form that JSON can hold."""
@@ -153,6 +160,8 @@ class Pipeline:
             }
         if self.segmenter is not None:
             found["segmenter"] = self.segmenter.identity()
+        if self.extractor is not None:
+            found["extractor"] = self.extractor.identity()
         return found
 
     def __call__(
@@ -171,8 +180,9 @@ class Pipeline:
         image : path, Volume or nibabel image
         mask : path, volume, nibabel image or array, optional
             The foreground mask, which is the brain for models of skull-stripped brains. Without it
-            the mask beside the scan's file is used (`chiasm.files.find.mask_beside`). If there is
-            none, the foreground is found in the scan.
+            the extractor finds it. Without an extractor the mask beside the scan's file is used
+            (`chiasm.files.find.mask_beside`). If there is none, the foreground is found in the
+            scan.
         modality : str, optional
             The modality of the scan, if its file name does not tell it or is wrong.
         spacing : float or three floats, optional
@@ -183,8 +193,13 @@ class Pipeline:
         Raises
         ------
         CaseError
-            The scan or the mask cannot be read or processed.
+            The scan or the mask cannot be read or processed, or the extractor finds no brain.
+        UsageError
+            A mask is given beside an extractor.
         """
+        if mask is not None and self.extractor is not None:
+            problem = "changes nothing, because a mask is given"
+            raise UsageError(explain(EXTRACT, self.extractor.name, problem, "one of the two"))
         volume = as_volume(image, modality=modality, spacing=spacing)
         known = modality_name(modality) if modality else volume.modality
         found = [
@@ -194,8 +209,11 @@ class Pipeline:
         ]
         foreground: np.ndarray | None = None
         told: tuple[str, ...] = ()
+        record: dict[str, Any] = {}
         if mask is not None:
             foreground, told = as_mask(mask, volume, spacing)
+        elif self.extractor is not None:
+            foreground, told, record = _extracted(self.extractor, volume)
         elif isinstance(image, str | Path):
             foreground, told, mask = foreground_beside(image, volume, spacing)
         found += told
@@ -207,9 +225,10 @@ class Pipeline:
             found += admission.translatability_warnings(score)
         result = self.process(volume, foreground)
         found += result.warnings
-        record: dict[str, Any] = {
+        record = {
             "modality": known,
             "foreground": _origin(mask),
+            **record,
             "warnings": found,
         }
         if score is not None:
@@ -261,6 +280,25 @@ class Pipeline:
             warnings,
             record,
         )
+
+
+def _extracted(
+    extractor: Segmenter, volume: Volume
+) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
+    """The brain that an extractor finds, warnings, and facts for the record."""
+    told: tuple[str, ...] = ()
+    if extractor.modality not in (None, volume.modality) and volume.modality is not None:
+        told = (
+            f"This scan is {volume.modality}, but {extractor.name}, which finds the brain, knows "
+            f"only {extractor.modality}. Check the brain that it found.",
+        )
+    made = extractor.segment(volume)
+    inside = _on_grid(made.labels, volume, f"the extractor {extractor.name}").array > 0
+    if not inside.any():
+        legal = "a scan in which it finds the brain, or a mask"
+        raise CaseError(explain(EXTRACT, extractor.name, "found no brain", legal))
+    record = {"foreground": f"found by {extractor.name}", "extraction": made.record}
+    return inside, (*told, *made.warnings), record
 
 
 def _on_grid(made: Any, scan: Volume, name: str) -> Any:

@@ -266,6 +266,30 @@ SEGMENTERS = Registry(
     },
 )
 
+# Segmenters of others. The first kind that recognises what ``--segmenter`` names is used. Each is a
+# class with ``recognises(given)``, which is called with what is given and the resources.
+SEGMENTER_ADAPTERS = Registry(
+    "kind of segmenter",
+    {
+        "command": Entry(
+            "chiasm.segmenters.command:CommandSegmenter",
+            "Any program: 'tool --in {input} --out {output}', or a YAML file with a command.",
+        ),
+        "torchscript": Entry(
+            "chiasm.segmenters.torchscript:TorchScriptSegmenter",
+            "A network saved by torch.jit.save, with a YAML file that describes it.",
+        ),
+        "onnx": Entry(
+            "chiasm.segmenters.onnx:OnnxSegmenter",
+            "A network saved as ONNX, with a YAML file that describes it.",
+        ),
+        "nnunet": Entry(
+            "chiasm.segmenters.nnunet:NnUNetSegmenter",
+            "A model folder of nnU-Net, if nnU-Net is installed.",
+        ),
+    },
+)
+
 # Trainings of segmenters. Translators are trained by their methods.
 SEGMENTER_TRAININGS = Registry(
     "segmenter training",

@@ -23,6 +23,7 @@ def catalogue() -> dict[str, Any]:
         "version": chiasm.__version__,
         "models": _shipped("translator"),
         "segmenters": _shipped("segmenter") | _foreign(),
+        "kinds of segmenters": about(registry.SEGMENTER_ADAPTERS),
         "methods": about(registry.METHODS),
         "method options": _options(),
         "guides": about(registry.GUIDES),

@@ -36,7 +36,9 @@ SegmenterName = Annotated[
     str,
     typer.Option(
         "--segmenter",
-        help="The name of a shipped or registered segmenter, or a model folder.",
+        help="The name of a shipped or registered segmenter, a model folder, or a segmenter of "
+        "others: a TorchScript or ONNX file, a folder of nnU-Net, or a command line such as "
+        "'tool --in {input} --out {output}'.",
     ),
 ]
 Method = Annotated[
@@ -70,6 +72,14 @@ Mask = Annotated[
         help="A mask of the brain on the grid of the scan.",
         show_default="a file beside the scan such as SCAN_mask.nii.gz, otherwise computed from the "
         "scan",
+    ),
+]
+Extract = Annotated[
+    str | None,
+    typer.Option(
+        help="What finds the brain in the scan, in place of --mask. It is named as a segmenter is, "
+        "for example 'hd-bet -i {input} -o {output}'.",
+        show_default="none",
     ),
 ]
 Batch = Annotated[

@@ -17,6 +17,7 @@ def command(
     to: o.To = None,
     modality: o.Modality = None,
     mask: o.Mask = None,
+    extract: o.Extract = None,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
     threads: o.Threads = None,
@@ -30,7 +31,7 @@ def command(
 
     The outputs of each scan are the translated scan and a label map (_dseg) with its table.
     """
-    from chiasm.cli.shared import process, set_threads
+    from chiasm.cli.shared import load_extractor, process, set_threads
     from chiasm.machine.device import Resources
     from chiasm.methods.load import load_translator
     from chiasm.pipeline import Pipeline
@@ -40,7 +41,10 @@ def command(
     set_threads(threads)
     translator = load_translator(model, method, to, resources=resources, **options)
     pipeline = Pipeline(
-        translator, load_segmenter(segmenter, resources), check_translatability=True
+        translator,
+        load_segmenter(segmenter, resources),
+        extractor=load_extractor(extract, mask, resources),
+        check_translatability=True,
     )
     return process(
         [pipeline],

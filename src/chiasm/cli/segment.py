@@ -12,6 +12,7 @@ def command(
     segmenter: o.SegmenterName = DEFAULT_SEGMENTER,
     modality: o.Modality = None,
     mask: o.Mask = None,
+    extract: o.Extract = None,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
     threads: o.Threads = None,
@@ -20,15 +21,16 @@ def command(
     report: o.Report = None,
 ) -> int:
     """Segment scans of the segmenter's modality, on their own grid."""
-    from chiasm.cli.shared import process, set_threads
+    from chiasm.cli.shared import load_extractor, process, set_threads
     from chiasm.machine.device import Resources
     from chiasm.pipeline import Pipeline
     from chiasm.segmenters.load import load_segmenter
 
     resources = Resources(batch=batch, device=device)
     set_threads(threads)
+    extractor = load_extractor(extract, mask, resources)
     return process(
-        [Pipeline(segmenter=load_segmenter(segmenter, resources))],
+        [Pipeline(segmenter=load_segmenter(segmenter, resources), extractor=extractor)],
         input,
         output,
         [["dseg"]],

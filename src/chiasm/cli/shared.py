@@ -13,7 +13,9 @@ from chiasm.cohort.run import Task, run_tasks
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.find import Search, find_scans, spare_inputs
 from chiasm.image.modality import modality_name
-from chiasm.pipeline import Pipeline
+from chiasm.machine.device import Resources
+from chiasm.pipeline import EXTRACT, Pipeline
+from chiasm.segmenters import Segmenter
 
 
 def set_threads(threads: int | None) -> None:
@@ -25,6 +27,20 @@ def set_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)  # the LMI kernel uses the same number
+
+
+def load_extractor(
+    extract: str | None, mask: Path | None, resources: Resources
+) -> Segmenter | None:
+    """What finds the brain, or None. A mask beside it raises `UsageError`."""
+    if extract is None:
+        return None
+    if mask is not None:
+        problem = "changes nothing, because --mask is given"
+        raise UsageError(explain(EXTRACT, extract, problem, "one of the two"))
+    from chiasm.segmenters.load import load_segmenter
+
+    return load_segmenter(extract, resources, EXTRACT)
 
 
 def process(

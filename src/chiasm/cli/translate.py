@@ -15,6 +15,7 @@ def command(
     to: o.Targets = None,
     modality: o.Modality = None,
     mask: o.Mask = None,
+    extract: o.Extract = None,
     batch: o.Batch = 8,
     spacing: o.Spacing = None,
     threads: o.Threads = None,
@@ -25,7 +26,7 @@ def command(
     options: dict[str, Any],
 ) -> int:
     """Translate scans into the target modality, on their own grid."""
-    from chiasm.cli.shared import process, set_threads
+    from chiasm.cli.shared import load_extractor, process, set_threads
     from chiasm.errors import UsageError, explain
     from chiasm.image.modality import modality_name
     from chiasm.machine.device import Resources
@@ -39,8 +40,9 @@ def command(
         raise UsageError(explain("--to", to, "names a target twice", "each target once"))
     first = load_translator(model, method, targets[0], resources=resources, **options)
     translators = [first, *(first.towards(name or "") for name in targets[1:])]
+    extractor = load_extractor(extract, mask, resources)
     return process(
-        [Pipeline(one, check_translatability=True) for one in translators],
+        [Pipeline(one, extractor=extractor, check_translatability=True) for one in translators],
         input,
         output,
         [[one.model.config.target] for one in translators],

@@ -17,8 +17,8 @@ from chiasm.files.find import LABELS, find_maps, find_scans
 from chiasm.files.subject import subject_of
 from chiasm.image.foreground import foreground_mask
 from chiasm.image.intensity import on_unit_range
+from chiasm.image.resample import resample_onto
 from chiasm.image.volume import LabelVolume, Volume
-from chiasm.scoring.common_grid import resample_onto
 from chiasm.scoring.slices import axial_axis, spread, take
 
 Segment = Callable[[Volume, np.ndarray], LabelVolume]

@@ -9,8 +9,8 @@ import numpy as np
 
 from chiasm.comparison.cases import Case
 from chiasm.comparison.methods import Candidate
+from chiasm.image.resample import Image
 from chiasm.image.volume import LabelVolume, Volume
-from chiasm.scoring.common_grid import Image
 from chiasm.scoring.image import image_scores
 from chiasm.scoring.labels import label_scores
 from chiasm.scoring.slices import axial_axis, sharpness, slice_jump

@@ -34,6 +34,11 @@ def modality_name(name: str, argument: str = "modality") -> str:
         ) from None
 
 
+def known_modality(name: str) -> str | None:
+    """The BIDS suffix of a name, as in `modality_name`, or None if the name is not known."""
+    return _ALIASES.get(name.lower())
+
+
 def modality_from_filename(name: str) -> str | None:
     """The modality that a file name ends with (``sub-01_T1w.nii.gz``, ``PD.nii``), else None.
 
@@ -42,7 +47,7 @@ def modality_from_filename(name: str) -> str | None:
     """
     stem = re.split(r"\.(?:nii|png|tif|tiff|gz)\b", name, flags=re.IGNORECASE)[0]
     before, after = split_modality(stem)
-    suffix = _ALIASES.get(after.lower())
+    suffix = known_modality(after)
     enhanced = suffix == "T1w" and any(part.startswith("ce-") for part in before.split("_"))
     return "T1ce" if enhanced else suffix
 

@@ -174,7 +174,7 @@ def _enclosed(empty: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return empty & ~np.isin(components, touching)
 
 
-def _box(mask: np.ndarray) -> list[tuple[int, int]]:
+def foreground_box(mask: np.ndarray) -> list[tuple[int, int]]:
     """The first foreground voxel and one past the last along each axis; all if there is none."""
     box = []
     for axis, length in enumerate(mask.shape):
@@ -225,7 +225,7 @@ def prepare(
         # Normalisation in the coarsest level of a U-Net needs more than one voxel.
         least=2 * divisible_by if divisible_by > 1 else 1,
         slice_axis=None if context.kind == "3d" else settings.slice_axis,
-        crop=_box(mask),
+        crop=foreground_box(mask),
     )
     _check_memory(volume, grid, context)
     intensity = policy_for(volume.modality).fit(volume, mask)

@@ -1,9 +1,8 @@
-"""Bring a prediction, its truth and a mask onto one grid, or check that they share one."""
+"""Check that a prediction, its truth and a mask share one grid."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import nibabel as nib
 import numpy as np
@@ -12,8 +11,6 @@ from pydantic import BeforeValidator
 from chiasm.errors import CaseError, explain
 from chiasm.image.mask import told_apart
 from chiasm.image.volume import LabelVolume, Volume
-
-Image = TypeVar("Image", Volume, LabelVolume)
 
 # JSON has neither NaN nor infinity. Both are written as null, and null is read back as NaN.
 Score = Annotated[float, BeforeValidator(lambda value: np.nan if value is None else value)]
@@ -83,29 +80,3 @@ def checked_mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if not mask.any():
         raise CaseError(explain("--mask", "empty", "has no voxel inside", "at least one voxel"))
     return mask
-
-
-def resample_onto(image: Image, truth: Volume | LabelVolume) -> Image:
-    """Resample an image onto the grid of another.
-
-    Intensities are interpolated linearly, labels by nearest neighbour. Outside the field of view
-    of the image its smallest value is taken (air in MR and CT), or label 0.
-
-    Parameters
-    ----------
-    image : Volume or LabelVolume
-    truth : Volume or LabelVolume
-        Gives the shape and affine of the result.
-    """
-    from nibabel.processing import resample_from_to
-
-    labels = isinstance(image, LabelVolume)
-    resampled = resample_from_to(
-        nib.Nifti1Image(image.array, image.affine),
-        (truth.shape, truth.affine),
-        order=0 if labels else 1,
-        # "constant" would blank the outermost voxels if rounding puts them 1e-12 outside.
-        mode="grid-constant",
-        cval=0 if labels else float(image.array.min()),
-    )
-    return replace(image, array=np.asarray(resampled.dataobj), affine=truth.affine)

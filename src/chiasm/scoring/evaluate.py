@@ -14,14 +14,9 @@ from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.nifti import affine_in_mm
 from chiasm.image.mask import fitted_mask, told_apart
+from chiasm.image.resample import Image, resample_onto
 from chiasm.image.volume import LabelVolume, Volume
-from chiasm.scoring.common_grid import (
-    Image,
-    check_same_grid,
-    checked_mask,
-    resample_onto,
-    share_in_view,
-)
+from chiasm.scoring.common_grid import check_same_grid, checked_mask, share_in_view
 from chiasm.scoring.image import ImageScores, image_scores
 from chiasm.scoring.labels import LabelScores, label_scores
 

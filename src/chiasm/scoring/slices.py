@@ -8,8 +8,9 @@ import nibabel as nib
 import numpy as np
 
 from chiasm.errors import CaseError, explain
+from chiasm.image.resample import Image
 from chiasm.image.volume import Volume
-from chiasm.scoring.common_grid import Image, checked_mask
+from chiasm.scoring.common_grid import checked_mask
 
 
 def axial_axis(image: Image) -> int:

@@ -1,0 +1,181 @@
+"""Any program as a segmenter: ``--segmenter 'tool --in {input} --out {output}'``."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import string
+from fnmatch import fnmatch
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from chiasm import files
+from chiasm.errors import CaseError, UsageError, explain
+from chiasm.image.volume import LabelVolume, Volume
+from chiasm.machine.device import Resources, resolve_device
+from chiasm.machine.process import ProgramError, run_program
+from chiasm.segmenters.base import Segmentation, Segmenter
+from chiasm.segmenters.description import Description, content_of, described
+from chiasm.segmenters.labels_of_others import labels_from, named, placed
+
+_SHOWN = 5  # files that an error names
+_INPUTS, _OUTPUTS = {"input", "input_folder"}, {"output", "output_folder"}
+PLACEHOLDERS = (*sorted(_INPUTS), *sorted(_OUTPUTS), "mask", "device", "threads")
+
+
+class Program(Description):
+    """The settings of a program.
+
+    Parameters
+    ----------
+    command : str
+        The command line, with ``{input}`` for the scan and ``{output}`` for the label map, both
+        NIfTI. ``{input_folder}`` and ``{output_folder}`` are folders that hold only these.
+        ``{mask}`` is the foreground on the grid of the scan, ``{device}`` is cpu or cuda, and
+        ``{threads}`` the number of CPU threads.
+    input_name : str
+        The name of the scan's file.
+    output_name : str
+        The name of the label map among the files that the program writes, such as
+        ``"*_seg.nii.gz"``. Without it, the label map is ``{output}``, or the only NIfTI file.
+    """
+
+    command: str
+    input_name: str = "scan.nii.gz"
+    output_name: str = ""
+
+
+class CommandSegmenter(Segmenter):
+    """Runs a program for each scan, in a process and in the environment of its own.
+
+    The program reads the scan as a NIfTI file and writes a label map. A label map on another grid
+    in the same scanner space is resampled onto the scan by nearest neighbour.
+
+    Parameters
+    ----------
+    given : str, Path or Program
+        A command line with placeholders, or a YAML file with the settings of `Program`.
+    resources : Resources, optional
+    argument : str
+        The argument that named it; errors begin with it.
+
+    Raises
+    ------
+    UsageError
+        The command line lacks the input or the output, or has an unknown placeholder.
+    """
+
+    def __init__(
+        self,
+        given: str | Path | Program,
+        resources: Resources | None = None,
+        argument: str = "--segmenter",
+    ) -> None:
+        self.resources, self.argument = resources or Resources(), argument
+        if not isinstance(given, Program):
+            content = content_of(given, argument)
+            given = described(Program, content or {"command": str(given)}, given, argument)
+        self.program = given
+        self.words = _words(given.command, argument)
+        self.name = given.name or Path(self.words[0]).name
+        self.modality, self.brain_only = given.modality, given.brain_only
+        self.labels = labels_from(given.labels)
+
+    @staticmethod
+    def recognises(given: str) -> bool:
+        """Whether this is a command line, or a YAML file that holds one."""
+        if any("{" + one in given for one in _INPUTS | _OUTPUTS):
+            return True
+        return "command" in (content_of(given) or {})
+
+    def load(self) -> None:
+        if shutil.which(self.words[0]) is None:
+            legal = "a program that is installed, or the path of one"
+            raise UsageError(explain(self.argument, self.words[0], "is not a program", legal))
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "command": self.program.command}
+
+    def segment(self, volume: Volume, mask: np.ndarray | None = None) -> Segmentation:
+        with TemporaryDirectory(prefix="chiasm-") as name:
+            folder = Path(name)
+            found, seconds = self._run(volume, mask, folder)
+        labels, resampled = placed(named(found, self.labels), volume, self.name, self.argument)
+        record = {"command": self.program.command, "seconds": round(seconds, 3)}
+        return Segmentation(labels, record | {"resampled_onto_the_scan": resampled})
+
+    def _run(
+        self, volume: Volume, mask: np.ndarray | None, folder: Path
+    ) -> tuple[LabelVolume, float]:
+        given, made = folder / "in", folder / "out"
+        made.mkdir()
+        scan, output, inside = given / self.program.input_name, made / "labels.nii.gz", None
+        files.write(volume, scan)
+        if mask is None:
+            mask = np.ones(volume.shape, bool)
+        if "{mask}" in self.program.command:
+            inside = files.write(
+                LabelVolume(mask.astype(np.int16), volume.affine), folder / "mask.nii.gz"
+            )
+        values = {
+            "input": scan,
+            "input_folder": given,
+            "output": output,
+            "output_folder": made,
+            "mask": inside,
+            "device": resolve_device(self.resources.device).type,
+            "threads": _threads(),
+        }
+        words = [word.format_map(values) for word in self.words]
+        try:
+            seconds = run_program(words, folder / "log", seconds=self.program.seconds)
+            return self._read(output, made), seconds
+        except ProgramError as error:
+            legal = "a program that ends with exit code 0 and writes a label map"
+            if "did not end" in str(error):
+                legal = "a program that ends in time, or a YAML file with a longer time_limit"
+            raise CaseError(explain(self.argument, self.name, str(error), legal)) from None
+
+    def _read(self, output: Path, folder: Path) -> LabelVolume:
+        """The label map that the program wrote."""
+        every = sorted(path for path in folder.rglob("*") if path.is_file())
+        images = [path for path in every if path.name.endswith((".nii", ".nii.gz"))]
+        if wanted := self.program.output_name:
+            images = [path for path in images if fnmatch(path.name, wanted)]
+        elif output in images:
+            images = [output]
+        if len(images) != 1:
+            wrote = ", ".join(path.name for path in every[:_SHOWN]) or "nothing"
+            problem = (
+                f"wrote {'no' if not images else 'more than one'} label map (it wrote {wrote})"
+            )
+            legal = "one NIfTI file, or a YAML file whose output_name tells which one is meant"
+            raise CaseError(explain(self.argument, self.name, problem, legal))
+        return files.read_labels(images[0], argument=f"{self.argument} {self.name} wrote")
+
+
+def _words(command: str, argument: str) -> list[str]:
+    """The words of a command line, checked."""
+    legal = f"a command line with {{input}} and {{output}} ({', '.join(PLACEHOLDERS)} are known)"
+    try:
+        words = shlex.split(command)
+        parsed = [one for word in words for one in string.Formatter().parse(word)]
+    except ValueError as error:
+        raise UsageError(explain(argument, command, f"is not legal ({error})", legal)) from None
+    used = {key for _, key, _, _ in parsed if key is not None}
+    if unknown := used.difference(PLACEHOLDERS):
+        problem = f"has the unknown placeholder {{{min(unknown)}}}"
+        raise UsageError(explain(argument, command, problem, legal))
+    if not used & _INPUTS or not used & _OUTPUTS:
+        lacking = "{input}" if not used & _INPUTS else "{output}"
+        raise UsageError(explain(argument, command, f"lacks {lacking}", legal))
+    return words
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
