@@ -102,6 +102,19 @@ def test_bone_tells_in_a_ct(slices):
     assert [looks_unstripped(one) for one in as_ct] == [False, True]
 
 
+@CONTRASTS
+@pytest.mark.parametrize("step", [3, 6, 10, 20])
+def test_slices_that_are_far_apart(contrast, step):
+    """As of a localiser: 9 to 60 mm between the slices."""
+    affine = np.diag([*SPACING[:2], step * SPACING[2], 1.0])
+    head, brain = (
+        Volume(array[:, :, step // 2 :: step], affine)
+        for array in (whole_head(contrast, True), stripped(contrast))
+    )
+    assert looks_unstripped(head)
+    assert not looks_unstripped(brain, brain.array > 0)
+
+
 def test_an_empty_mask_is_no_head():
     volume = slab(stripped("T1w"), 2, 6)
     assert not looks_unstripped(volume, np.zeros(volume.shape, bool))

@@ -32,6 +32,7 @@ _BONE = 300.0  # HU
 _BONE_SHARE = 0.05  # of the foreground's outermost 15 mm
 _RIM, _DEPTH = 20.0, 25.0  # mm below the outline: limit for a skull, and length of the profiles
 _SECTORS, _SECTIONS = 72, 12
+_FEWEST_DEPTHS = 4  # of a profile that can show a layer
 # Li's method ended after at most 26 iterations on 30 real scans and on slabs of them.
 _LI_ITERATIONS = 200
 _FOREGROUND_BYTES = 20  # per voxel at the peak; tracemalloc counted 8 to 19
@@ -135,7 +136,7 @@ def looks_unstripped(volume: Volume, mask: np.ndarray | None = None) -> bool:
         return False
     if _larger_than_a_brain(volume, mask):
         return True
-    axis = int(np.argmin(np.multiply(volume.shape, volume.spacing)))  # slabs are cut across it
+    axis = _axis_of_sections(volume)
     array, inside = np.moveaxis(volume.array, axis, 2), np.moveaxis(mask, axis, 2)
     spacing = [step for k, step in enumerate(volume.spacing) if k != axis]
     areas = inside.sum(axis=(0, 1))
@@ -174,6 +175,18 @@ def looks_unstripped(volume: Volume, mask: np.ndarray | None = None) -> bool:
     edge, ring, dip = (float(np.median(one)) for one in (edges, dark, dips))
     at_air = edge < _AIR_EDGE[0] or (edge < _AIR_EDGE[1] and dip > _DARK_RING[1])
     return at_air or ring > _DARK_RING[0]
+
+
+def _axis_of_sections(volume: Volume) -> int:
+    """The axis across which sections are cut.
+
+    Slabs are cut across their thickness. Slices that are far apart are taken as they are, because
+    a section across them would show no layers.
+    """
+    sparse = int(np.argmax(volume.spacing))
+    if _DEPTH / volume.spacing[sparse] < _FEWEST_DEPTHS:
+        return sparse
+    return int(np.argmin(np.multiply(volume.shape, volume.spacing)))
 
 
 def _air(array: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
@@ -240,7 +253,8 @@ def _depth_profiles(
         NaN at depths that a sector does not reach.
     step : float
         Distance between two depths, in mm.
-        The function returns None instead of both if the foreground is smaller than 15 cm².
+        The function returns None instead of both if the foreground is smaller than 15 cm², or the
+        voxels are so large that a profile would have fewer than 4 depths.
     """
     if mask.sum() * math.prod(spacing) < 1500:
         return None
@@ -252,6 +266,8 @@ def _depth_profiles(
     sector = ((np.arctan2(y, x) + np.pi) / (2 * np.pi) * _SECTORS).astype(int) % _SECTORS
     step = max(1.0, *spacing)
     levels = int(_DEPTH / step)
+    if levels < _FEWEST_DEPTHS:
+        return None
     entry = sector * levels + np.minimum((depth[rim] / step).astype(int), levels - 1)
     counts = np.bincount(entry, minlength=_SECTORS * levels)
     sums = np.bincount(entry, section[rim], minlength=_SECTORS * levels)
@@ -264,7 +280,7 @@ def _share_with_skull(profiles: np.ndarray, step: float, *, relative: bool) -> f
     found = []
     for profile in profiles:
         known = np.flatnonzero(np.isfinite(profile))
-        if known.size < 4:
+        if known.size < _FEWEST_DEPTHS:
             continue
         line = np.interp(np.arange(profile.size), known, profile[known])
         outer = np.maximum.accumulate(line)[:-2]
