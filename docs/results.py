@@ -300,6 +300,15 @@ _EARLIER_ROWS = (
     "`brain-t1-lmi`, which worked at 2 mm."
 )
 
+_EARLIER_SDEDIT = (
+    " The rows of *sdedit* were measured with the weights of the earlier `brain-t1-lmi`, which saw "
+    "single axial slices."
+)
+_EARLIER_LMI = (
+    " The rows of *lmi-diffusion* and *sdedit* were measured with the earlier `brain-t1-lmi`, "
+    "which saw single axial slices."
+)
+
 PAGES = (
     Page(
         "fidelity",
@@ -313,8 +322,9 @@ PAGES = (
         "--spacing 1` makes them.",
         _PHANTOM_LIMIT + " The methods *paired* and *cyclegan* were trained on the source "
         "modalities and are not zero-shot. The network of *stylegan* and of *cyclegan* had a short "
-        "training. *stylegan* is a plug-in in the folder benchmarks/stylegan.",
-        [Part(_FULL)],
+        "training. *stylegan* is a plug-in in the folder benchmarks/stylegan. The rows "
+        "of *lmi-diffusion* are those of the first 8 subjects." + _EARLIER_SDEDIT,
+        [Part((*_FULL, "subjects"))],
     ),
     Page(
         "real",
@@ -328,7 +338,7 @@ PAGES = (
         "No expert labels of tissue exist for these scans, so Dice measures agreement and not "
         "accuracy. Most sets are one or a few subjects, and an interval is given only where a set "
         "has several. The patients of BraTS have tumours. The images of BraTS 2018, and also its "
-        "real T1, have few grey levels.",
+        "real T1, have few grey levels." + _EARLIER_LMI,
         [Part(_FULL)],
     ),
     Page(

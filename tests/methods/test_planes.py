@@ -16,6 +16,7 @@ from chiasm.machine.device import Resources
 from chiasm.methods.base import NetworkTranslator
 from chiasm.methods.lmi_diffusion import METHOD
 from chiasm.methods.lmi_diffusion.translator import LMIDiffusion
+from chiasm.methods.load import load_translator
 from chiasm.methods.options import NetworkOptions
 
 AFFINES = {
@@ -144,6 +145,18 @@ def test_the_default_planes_are_those_that_show_enough(axes, shape, planes):
     assert list(result.record.get("planes", ["own"])) == planes
     chosen = Unchanged(made, NetworkOptions(planes="sagittal")).translate(volume, head)
     assert list(chosen.record["planes"]) == ["sagittal"]
+
+
+def test_a_method_that_borrows_a_model_uses_its_own_plane_and_number_of_steps():
+    """Both were chosen for the guided process."""
+    guided = load_translator("brain-t1-lmi")
+    assert set(guided.grids) == {"axial", "coronal", "sagittal"}
+    for method in ("sdedit", "loss-guidance"):
+        borrowed = load_translator("brain-t1-lmi", method)
+        assert set(borrowed.grids) == {"own"}
+        assert borrowed.diffusion.steps == 8 != guided.diffusion.steps
+        assert set(load_translator("brain-t1-lmi", method, planes="coronal").grids) == {"coronal"}
+        assert load_translator("brain-t1-lmi", method, steps=3).diffusion.steps == 3
 
 
 def test_planes_that_a_model_or_a_scan_does_not_have():

@@ -69,16 +69,17 @@ def _option(key: str, kind: Any, about: str, methods: list[str]) -> Any:
 
 
 def _default(key: str, methods: list[str]) -> str:
-    """The default of an option if it is the same for all methods, otherwise the model's.
+    """The default of an option; where methods have different ones, each with its methods.
 
-    A field whose default None does not stand for the model's own value names its default as
-    ``shown_default``.
+    None stands for the model's own value, unless a field names its default as ``shown_default``.
     """
-    fields = [METHODS.load(one).options.model_fields[key] for one in methods]
-    extras = [one.json_schema_extra for one in fields]
-    named = [one.get("shown_default") if isinstance(one, dict) else None for one in extras]
-    defaults = {
-        one.default if name is None else name for one, name in zip(fields, named, strict=True)
-    }
-    only = defaults.pop() if len(defaults) == 1 else None
-    return "the model's" if only is None else str(only)
+    defaults: dict[str, list[str]] = {}
+    for name in methods:
+        one = METHODS.load(name).options.model_fields[key]
+        extra = one.json_schema_extra
+        named = extra.get("shown_default") if isinstance(extra, dict) else None
+        shown = one.default if named is None else named
+        defaults.setdefault("the model's" if shown is None else str(shown), []).append(name)
+    if len(defaults) == 1:
+        return next(iter(defaults))
+    return "; ".join(f"{shown} ({', '.join(own)})" for shown, own in defaults.items())

@@ -194,6 +194,9 @@ class NetworkTranslator(Translator):
     """
 
     draws_noise: bool = False
+    # Whether the planes that the model records are used by default. A method that runs the model of
+    # another method uses the grid's own plane.
+    uses_planes_of_model: bool = True
     options: NetworkOptions
 
     def __init__(self, model: Model, options: Any, resources: Resources | None = None) -> None:
@@ -226,7 +229,9 @@ class NetworkTranslator(Translator):
     def _grids(self) -> dict[str, GridSettings]:
         """The grid of the network for each plane. The results of all planes are averaged."""
         own = self.model.config.grid
-        planes = self.options.planes or self.model.config.settings.get("inference_planes")
+        planes = self.options.planes
+        if planes is None and self.uses_planes_of_model:
+            planes = self.model.config.settings.get("inference_planes")
         if planes is None:
             return {"own": own}
         if self.model.config.context.kind == "3d":

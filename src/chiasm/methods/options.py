@@ -29,6 +29,9 @@ STRENGTH = (
 )
 
 
+STEPS = "The number of diffusion steps, at least 1."
+
+
 class Options(BaseModel):
     """The base of all options; it has none itself."""
 
@@ -80,9 +83,7 @@ class DeterministicOptions(NetworkOptions):
 class SamplingOptions(NetworkOptions):
     """Options of every method that runs a diffusion process."""
 
-    steps: int | None = Field(
-        default=None, ge=1, description="The number of diffusion steps, at least 1."
-    )
+    steps: int | None = Field(default=None, ge=1, description=STEPS)
     scheduler: str | None = Field(
         default=None, description="The scheduler of the diffusion; `chiasm info` lists them."
     )
@@ -101,3 +102,12 @@ class SliceNoiseOptions(SamplingOptions):
         description="With slice, each slice has its own random noise. With shared, all slices of "
         "a scan have the same noise.",
     )
+
+
+class UnguidedOptions(SliceNoiseOptions):
+    """Options of every method that runs the model of LMI diffusion without its guides.
+
+    The model's own number of steps is that of the guided process, which needs fewer.
+    """
+
+    steps: int | None = Field(default=8, ge=1, description=STEPS)

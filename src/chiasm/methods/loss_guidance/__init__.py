@@ -3,10 +3,10 @@
 from pydantic import Field
 
 from chiasm.methods.method import Method
-from chiasm.methods.options import GUIDANCE, STRENGTH, SliceNoiseOptions
+from chiasm.methods.options import GUIDANCE, STRENGTH, UnguidedOptions
 
 
-class Options(SliceNoiseOptions):
+class Options(UnguidedOptions):
     """The options of one run."""
 
     strength: float | None = Field(

@@ -3,10 +3,10 @@
 from pydantic import Field
 
 from chiasm.methods.method import Method
-from chiasm.methods.options import EDIT_FROM, SliceNoiseOptions
+from chiasm.methods.options import EDIT_FROM, UnguidedOptions
 
 
-class Options(SliceNoiseOptions):
+class Options(UnguidedOptions):
     """The options of one run."""
 
     edit_from: float = Field(
