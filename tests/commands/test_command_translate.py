@@ -126,7 +126,7 @@ def test_the_batch_does_not_change_the_result(chiasm, method, scheduler, scan, o
 def test_loss_guidance_of_no_strength_is_the_plain_diffusion(
     chiasm, guidance, scan, out, diffusion
 ):
-    options = ("--guidance", guidance, "--seed", 3)
+    options = ("--guidance", guidance, "--seed", 3, "--steps", 3)
     plain = translated(chiasm, scan, out / "plain.nii.gz", diffusion, *options)
     options += ("--method", "loss-guidance", "--report", out / "how.json")
     still, moved = (
