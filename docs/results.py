@@ -327,6 +327,20 @@ PAGES = (
         [Part((*_FULL, "subjects"))],
     ),
     Page(
+        "heads",
+        "Heads of other people",
+        "LMI diffusion and the methods that its paper compares it with translate PD and T2 to T1. "
+        "*cyclegan* and *stylegan* were trained on heads that were drawn from the label maps of "
+        "20 people. `brain-t1` and `brain-t1-lmi` were trained on the same label maps. *sdedit* "
+        "runs the model of LMI diffusion without its guide.",
+        "make -C benchmarks heads ANATOMIES=DIR UNSEEN_ANATOMIES=DIR",
+        "The data are {subjects} heads without their skull at 1 mm, drawn from the label maps of "
+        "four other people, with {slices} axial slices each.",
+        "The images are simulated. Each CycleGAN was trained for 21 minutes on one CPU core, the "
+        "StyleGAN for 12 minutes, and `brain-t1-lmi` for 4.2 hours. There are few subjects.",
+        [Part((*_FULL, "subjects"))],
+    ),
+    Page(
         "real",
         "Real scans",
         "Every method translates a real scan to T1. The shipped T1 segmenter segments the "
