@@ -197,9 +197,8 @@ class Pipeline:
         UsageError
             A mask is given beside an extractor.
         """
-        if mask is not None and self.extractor is not None:
-            problem = "changes nothing, because a mask is given"
-            raise UsageError(explain(EXTRACT, self.extractor.name, problem, "one of the two"))
+        if self.extractor is not None:
+            check_extract(self.extractor.name, mask)
         volume = as_volume(image, modality=modality, spacing=spacing)
         known = modality_name(modality) if modality else volume.modality
         found = [
@@ -280,6 +279,13 @@ class Pipeline:
             warnings,
             record,
         )
+
+
+def check_extract(name: str, mask: Mask | None) -> None:
+    """Refuse an extractor beside a mask, which would leave it without effect (`UsageError`)."""
+    if mask is not None:
+        problem = f"changes nothing, because {flag('mask')} is given"
+        raise UsageError(explain(EXTRACT, name, problem, "one of the two"))
 
 
 def _extracted(

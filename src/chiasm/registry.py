@@ -267,7 +267,7 @@ SEGMENTERS = Registry(
 )
 
 # Segmenters of others. The first kind that recognises what ``--segmenter`` names is used. Each is a
-# class with ``recognises(given)``, which is called with what is given and the resources.
+# class with ``recognises(given)``. It is called with what is given, the resources and the argument.
 SEGMENTER_ADAPTERS = Registry(
     "kind of segmenter",
     {

@@ -117,7 +117,7 @@ def test_slices_volumes_and_the_axis_of_channels(network, scan, plane, last):
 
 @pytest.mark.parametrize("size", [None, 32, [32, 40, 28]])
 def test_the_size_of_the_input_changes_no_label(network, scan, size):
-    made = network(Bright(), size=size, divisible_by=8).segment(scan, whole(scan))
+    made = network(Bright(), size=size).segment(scan, whole(scan))
     np.testing.assert_array_equal(made.labels.array, scan.array > 50)
 
 
@@ -240,6 +240,7 @@ def test_a_head_that_is_too_large_for_the_network(network, scan):
         ({"range": ["p2", "p180"]}, "percentiles such as p2"),
         ({"plane": "oblique"}, "illegal setting plane 'oblique'"),
         ({"size": [4, 4]}, "size is one number, or 3 numbers"),
+        ({"size": 32, "divisible_by": 8}, "divisible_by changes nothing where size is given"),
         ({"spacing": 0}, "illegal setting spacing"),
         ({"network": "gone.ts"}, "gone.ts: is not the file of a network"),
     ],

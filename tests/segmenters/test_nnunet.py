@@ -89,7 +89,7 @@ def test_a_program_that_is_not_installed(folder, monkeypatch):
 
 def test_the_best_checkpoint_where_there_is_no_final_one(folder):
     made = load_segmenter(folder(folds=("all",), checkpoint="checkpoint_best.pth"))
-    assert "-f all -chk checkpoint_best.pth" in made.program.command
+    assert "-f all -chk checkpoint_best.pth" in made.description.command
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ Extract = Annotated[
     str | None,
     typer.Option(
         help="What finds the brain in the scan, in place of --mask. It is named as a segmenter is, "
-        "for example 'hd-bet -i {input} -o {output}'.",
+        "for example 'tool --in {input} --out {output}'.",
         show_default="none",
     ),
 ]

@@ -14,7 +14,7 @@ from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.find import Search, find_scans, spare_inputs
 from chiasm.image.modality import modality_name
 from chiasm.machine.device import Resources
-from chiasm.pipeline import EXTRACT, Pipeline
+from chiasm.pipeline import EXTRACT, Pipeline, check_extract
 from chiasm.segmenters import Segmenter
 
 
@@ -35,9 +35,7 @@ def load_extractor(
     """What finds the brain, or None. A mask beside it raises `UsageError`."""
     if extract is None:
         return None
-    if mask is not None:
-        problem = "changes nothing, because --mask is given"
-        raise UsageError(explain(EXTRACT, extract, problem, "one of the two"))
+    check_extract(extract, mask)
     from chiasm.segmenters.load import load_segmenter
 
     return load_segmenter(extract, resources, EXTRACT)

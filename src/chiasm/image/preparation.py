@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveFloat, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveFloat
 from scipy.ndimage import binary_dilation, distance_transform_edt, label
 
 from chiasm.errors import CaseError, explain
@@ -21,6 +21,16 @@ from chiasm.image.grid_memory import preparation_bytes
 from chiasm.image.intensity import IntensityMap, policy_for
 from chiasm.image.volume import Label, LabelVolume, Volume
 from chiasm.machine.free_memory import check_fits
+
+
+def _orientation(ways: str) -> str:
+    if sorted("RLAPSI".find(way) // 2 for way in ways) != [0, 1, 2]:
+        raise ValueError("an orientation is R or L, A or P, and S or I, in any order")
+    return ways
+
+
+Orientation = Annotated[str, AfterValidator(_orientation)]
+"""The direction of each of three axes, such as ``"RAS"``."""
 
 
 class GridSettings(BaseModel):
@@ -40,15 +50,8 @@ class GridSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     spacing: tuple[PositiveFloat | None, PositiveFloat | None, PositiveFloat | None]
-    orientation: str = "RAS"
+    orientation: Orientation = "RAS"
     slice_axis: Literal[0, 1, 2] = 2
-
-    @field_validator("orientation")
-    @classmethod
-    def _is_one(cls, orientation: str) -> str:
-        if sorted("RLAPSI".find(axis) // 2 for axis in orientation) != [0, 1, 2]:
-            raise ValueError("an orientation is R or L, A or P, and S or I, in any order")
-        return orientation
 
     def across(self, plane: Plane) -> GridSettings:
         """The settings for slices of another plane, with the same in-plane spacing."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
 
 _SHOWN_LINES, _SHOWN_LETTERS = 3, 400  # of what a failed program printed
 _GRACE = 5.0  # seconds between the request to end and the kill
@@ -16,6 +17,10 @@ _GRACE = 5.0  # seconds between the request to end and the kill
 
 class ProgramError(Exception):
     """A program failed or took too long. The message says what happened, without a full stop."""
+
+
+class TimeLimitError(ProgramError):
+    """A program took too long."""
 
 
 def run_program(words: Sequence[str], log: Path, *, seconds: float | None = None) -> float:
@@ -59,22 +64,26 @@ def run_program(words: Sequence[str], log: Path, *, seconds: float | None = None
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             _end(process)
-            said = last_lines(log)
-            raise ProgramError(f"did not end within {_duration(seconds or 0)}{said}") from None
+            said = f"did not end within {_duration(seconds or 0)}{_printed(log)}"
+            raise TimeLimitError(said) from None
         except BaseException:
             _end(process)
             raise
     if code:
         ended = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-        raise ProgramError(f"{ended}{last_lines(log)}")
+        raise ProgramError(f"{ended}{_printed(log)}")
     return time.monotonic() - start
 
 
-def last_lines(log: Path) -> str:
-    """What a program printed last, as the end of a sentence; empty if it printed nothing."""
+def _printed(log: Path) -> str:
     with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 16384))
-        text = file.read().decode("utf-8", "replace")
+        return last_lines(file)
+
+
+def last_lines(file: IO[bytes]) -> str:
+    """What a program printed last, in brackets, as the end of a sentence."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 16384))
+    text = file.read().decode("utf-8", "replace")
     lines = [" ".join(line.split()) for line in text.splitlines()]
     shown = " / ".join([line for line in lines if line][-_SHOWN_LINES:])
     return f" (its last lines: {shown[-_SHOWN_LETTERS:]})" if shown else " (it printed nothing)"
@@ -86,14 +95,15 @@ def _duration(seconds: float) -> str:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a program and all processes of its group, first politely."""
-    _signal(process, signal.SIGTERM)
+    signal_group(process, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE)
     # Children may outlive the program itself, so the group is killed in any case.
-    _signal(process, signal.SIGKILL)
+    signal_group(process, signal.SIGKILL)
     process.wait()
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+def signal_group(process: subprocess.Popen[Any], number: int) -> None:
+    """Send a signal to all processes of a program's group, if any are left."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)

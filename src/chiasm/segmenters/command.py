@@ -15,11 +15,12 @@ import numpy as np
 from chiasm import files
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.image.volume import LabelVolume, Volume
-from chiasm.machine.device import Resources, resolve_device
-from chiasm.machine.process import ProgramError, run_program
-from chiasm.segmenters.base import Segmentation, Segmenter
+from chiasm.machine.device import resolve_device
+from chiasm.machine.process import ProgramError, TimeLimitError, run_program
+from chiasm.segmenters.base import Segmentation
 from chiasm.segmenters.description import Description, content_of, described
-from chiasm.segmenters.labels_of_others import labels_from, named, placed
+from chiasm.segmenters.labels_of_others import named, placed
+from chiasm.segmenters.of_others import SegmenterOfOthers
 
 _SHOWN = 5  # files that an error names
 _INPUTS, _OUTPUTS = {"input", "input_folder"}, {"output", "output_folder"}
@@ -48,41 +49,28 @@ class Program(Description):
     output_name: str = ""
 
 
-class CommandSegmenter(Segmenter):
+class CommandSegmenter(SegmenterOfOthers):
     """Runs a program for each scan, in a process and in the environment of its own.
 
     The program reads the scan as a NIfTI file and writes a label map. A label map on another grid
     in the same scanner space is resampled onto the scan by nearest neighbour.
 
-    Parameters
-    ----------
-    given : str, Path or Program
-        A command line with placeholders, or a YAML file with the settings of `Program`.
-    resources : Resources, optional
-    argument : str
-        The argument that named it; errors begin with it.
-
-    Raises
-    ------
-    UsageError
-        The command line lacks the input or the output, or has an unknown placeholder.
+    A command line with placeholders names it, or a YAML file with the settings of `Program`.
     """
 
-    def __init__(
-        self,
-        given: str | Path | Program,
-        resources: Resources | None = None,
-        argument: str = "--segmenter",
-    ) -> None:
-        self.resources, self.argument = resources or Resources(), argument
-        if not isinstance(given, Program):
-            content = content_of(given, argument)
-            given = described(Program, content or {"command": str(given)}, given, argument)
-        self.program = given
-        self.words = _words(given.command, argument)
-        self.name = given.name or Path(self.words[0]).name
-        self.modality, self.brain_only = given.modality, given.brain_only
-        self.labels = labels_from(given.labels)
+    description: Program
+
+    def _described(self, given: str | Path) -> Program:
+        program = self._program(given)
+        self.words = _words(program.command, self.argument)
+        return program
+
+    def _program(self, given: str | Path) -> Program:
+        content = content_of(given, self.argument) or {"command": str(given)}
+        return described(Program, content, given, self.argument)
+
+    def _own_name(self) -> str:
+        return Path(self.words[0]).name
 
     @staticmethod
     def recognises(given: str) -> bool:
@@ -97,14 +85,14 @@ class CommandSegmenter(Segmenter):
             raise UsageError(explain(self.argument, self.words[0], "is not a program", legal))
 
     def identity(self) -> dict[str, Any]:
-        return {"name": self.name, "command": self.program.command}
+        return {"name": self.name, "command": self.description.command}
 
     def segment(self, volume: Volume, mask: np.ndarray | None = None) -> Segmentation:
         with TemporaryDirectory(prefix="chiasm-") as name:
             folder = Path(name)
             found, seconds = self._run(volume, mask, folder)
         labels, resampled = placed(named(found, self.labels), volume, self.name, self.argument)
-        record = {"command": self.program.command, "seconds": round(seconds, 3)}
+        record = {"command": self.description.command, "seconds": round(seconds, 3)}
         return Segmentation(labels, record | {"resampled_onto_the_scan": resampled})
 
     def _run(
@@ -112,11 +100,11 @@ class CommandSegmenter(Segmenter):
     ) -> tuple[LabelVolume, float]:
         given, made = folder / "in", folder / "out"
         made.mkdir()
-        scan, output, inside = given / self.program.input_name, made / "labels.nii.gz", None
+        scan, output, inside = given / self.description.input_name, made / "labels.nii.gz", None
         files.write(volume, scan)
         if mask is None:
             mask = np.ones(volume.shape, bool)
-        if "{mask}" in self.program.command:
+        if "{mask}" in self.description.command:
             inside = files.write(
                 LabelVolume(mask.astype(np.int16), volume.affine), folder / "mask.nii.gz"
             )
@@ -131,11 +119,11 @@ class CommandSegmenter(Segmenter):
         }
         words = [word.format_map(values) for word in self.words]
         try:
-            seconds = run_program(words, folder / "log", seconds=self.program.seconds)
+            seconds = run_program(words, folder / "log", seconds=self.description.seconds)
             return self._read(output, made), seconds
         except ProgramError as error:
             legal = "a program that ends with exit code 0 and writes a label map"
-            if "did not end" in str(error):
+            if isinstance(error, TimeLimitError):
                 legal = "a program that ends in time, or a YAML file with a longer time_limit"
             raise CaseError(explain(self.argument, self.name, str(error), legal)) from None
 
@@ -143,7 +131,7 @@ class CommandSegmenter(Segmenter):
         """The label map that the program wrote."""
         every = sorted(path for path in folder.rglob("*") if path.is_file())
         images = [path for path in every if path.name.endswith((".nii", ".nii.gz"))]
-        if wanted := self.program.output_name:
+        if wanted := self.description.output_name:
             images = [path for path in images if fnmatch(path.name, wanted)]
         elif output in images:
             images = [output]

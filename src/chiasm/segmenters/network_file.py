@@ -13,18 +13,18 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.image.context import PLANES, Context, Plane
+from chiasm.image.context import Context, Plane
 from chiasm.image.foreground import background_value
 from chiasm.image.grid import Grid
 from chiasm.image.mask import checked_foreground
 from chiasm.image.orientation import Turn
-from chiasm.image.preparation import foreground_box
+from chiasm.image.preparation import GridSettings, Orientation, foreground_box
 from chiasm.image.volume import LabelVolume, Volume
-from chiasm.machine.device import Resources, resolve_device
+from chiasm.machine.device import resolve_device
 from chiasm.machine.progress import progress
-from chiasm.segmenters.base import Segmentation, Segmenter
+from chiasm.segmenters.base import Segmentation
 from chiasm.segmenters.description import ENDINGS, Description, content_of, described
-from chiasm.segmenters.labels_of_others import labels_from
+from chiasm.segmenters.of_others import SegmenterOfOthers
 from chiasm.segmenters.worker import Worker, WorkerError
 
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)")
@@ -48,7 +48,7 @@ class NetworkDescription(Description):
         The exact size of its input in voxels, in the order of ``orientation``; in a network of
         slices, of a slice. None for any size.
     divisible_by : int
-        The sizes must be multiples of this number.
+        The sizes must be multiples of this number. It is refused beside ``size``.
     channels_last : bool
         Whether the channels are the last axis of the input and of the output.
     range : two of (float or str), or "z-score"
@@ -58,7 +58,7 @@ class NetworkDescription(Description):
         The voxels that percentiles, mean and deviation are taken from: all that the network sees
         with the air around the head, or the foreground.
     clip : bool
-        Whether intensities are limited to 0 and 1.
+        Whether intensities are limited to 0 and 1. With "z-score" they never are.
     coordinates : bool
         Whether the network has a second input: the place of each voxel along the three axes,
         from the centre of its field, as a share of the size of the field.
@@ -68,7 +68,7 @@ class NetworkDescription(Description):
 
     network: str = ""
     spacing: PositiveFloat | tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-    orientation: str = "RAS"
+    orientation: Orientation = "RAS"
     plane: Plane | None = None
     size: PositiveInt | tuple[PositiveInt, ...] | None = None
     divisible_by: PositiveInt = 1
@@ -78,13 +78,6 @@ class NetworkDescription(Description):
     clip: bool = True
     coordinates: bool = False
     labels: dict[int, str] = Field(min_length=2)
-
-    @field_validator("orientation")
-    @classmethod
-    def _is_one(cls, given: str) -> str:
-        if sorted("RLAPSI".find(way) // 2 for way in given) != [0, 1, 2]:
-            raise ValueError("an orientation is R or L, A or P, and S or I, in any order")
-        return given
 
     @field_validator("range")
     @classmethod
@@ -103,6 +96,8 @@ class NetworkDescription(Description):
         dims = 3 if self.plane is None else 2
         if isinstance(self.size, tuple) and len(self.size) != dims:
             raise ValueError(f"size is one number, or {dims} numbers")
+        if self.size is not None and self.divisible_by != 1:
+            raise ValueError("divisible_by changes nothing where size is given")
         if sorted(self.labels) != list(range(len(self.labels))):
             raise ValueError("labels name all classes of the network, counted from 0")
         return self
@@ -117,8 +112,8 @@ class NetworkDescription(Description):
         """The axis of the orientation along which slices are stacked; None for volumes."""
         if self.plane is None:
             return None
-        ways = PLANES[self.plane]
-        return next(k for k, way in enumerate(self.orientation) if way in ways)
+        own = GridSettings(spacing=(None, None, None), orientation=self.orientation)
+        return own.across(self.plane).slice_axis
 
     def grid(self, volume: Volume, mask: np.ndarray) -> Grid:
         """The grid on which the network sees a volume.
@@ -165,7 +160,7 @@ class NetworkDescription(Description):
             low, high = (_end(one, seen) for one in self.range)
             width = high - low
         if not width > 0:
-            problem = f"has no contrast between {self.range[0]} and {self.range[1]}"
+            problem = f"has no contrast in the range {self.range}"
             raise CaseError(explain("image", "", problem, "a scan with contrast"))
         scaled = (image - low) / width
         if self.clip and self.range != "z-score":
@@ -181,34 +176,20 @@ def _times(numbers: Any) -> str:
     return "×".join(map(str, numbers))
 
 
-class FileSegmenter(Segmenter):
+class FileSegmenter(SegmenterOfOthers):
     """A network in a file, which is run in a process of its own.
 
-    Parameters
-    ----------
-    given : str or Path
-        The file of the network, beside which a YAML file of the same name lies, or a YAML file
-        that names it. The YAML file holds the settings of `NetworkDescription`.
-    resources : Resources, optional
-    argument : str
-        The argument that named it; errors begin with it.
-
-    Raises
-    ------
-    UsageError
-        The network or its description is missing or not legal.
+    It is named by the file of the network, beside which a YAML file of the same name lies, or by a
+    YAML file that names it. The YAML file holds the settings of `NetworkDescription`.
     """
 
     kind: ClassVar[str]  # of the engine, see `chiasm.segmenters.worker`
     suffixes: ClassVar[tuple[str, ...]]
 
-    def __init__(
-        self,
-        given: str | Path,
-        resources: Resources | None = None,
-        argument: str = "--segmenter",
-    ) -> None:
-        self.resources, self.argument = resources or Resources(), argument
+    description: NetworkDescription
+    _worker: Worker | None = None
+
+    def _described(self, given: str | Path) -> NetworkDescription:
         path = Path(given)
         if path.suffix.lower() in ENDINGS:
             settings = path
@@ -217,22 +198,20 @@ class FileSegmenter(Segmenter):
                 (one for end in ENDINGS if (one := path.with_suffix(end)).is_file()),
                 path.with_suffix(ENDINGS[0]),
             )
-        content = content_of(settings, argument)
+        content = content_of(settings, self.argument)
         if content is None:
             legal = "a YAML file that describes the network (modality, spacing, labels)"
             raise UsageError(explain(self.argument, settings, "is not there", legal))
-        self.description = described(NetworkDescription, content, settings, argument)
-        named = self.description.network
-        self.path = settings.parent / named if named else path
+        told = described(NetworkDescription, content, settings, self.argument)
+        self.path = settings.parent / told.network if told.network else path
         if not self.path.is_file() or self.path.suffix.lower() not in self.suffixes:
             problem = "is not the file of a network"
             legal = f"an existing file that ends with {', '.join(self.suffixes)}"
             raise UsageError(explain(self.argument, self.path, problem, legal))
-        self.name = self.description.name or self.path.stem
-        self.modality = self.description.modality
-        self.brain_only = self.description.brain_only
-        self.labels = labels_from(self.description.labels)
-        self._worker: Worker | None = None
+        return told
+
+    def _own_name(self) -> str:
+        return self.path.stem
 
     @classmethod
     def recognises(cls, given: str) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 from chiasm.errors import UsageError, explain
 from chiasm.image.modality import known_modality
-from chiasm.machine.device import Resources
 from chiasm.segmenters.command import CommandSegmenter, Program
 
 PROGRAM = "nnUNetv2_predict_from_modelfolder"
@@ -22,26 +21,10 @@ class NnUNetSegmenter(CommandSegmenter):
 
     The program of nnU-Net has to be installed, in any environment whose ``bin`` is on the ``PATH``.
     The name of the only channel in ``dataset.json`` tells the modality, if it is a known name.
-
-    Parameters
-    ----------
-    given : str or Path
-    resources : Resources, optional
-    argument : str
-        The argument that named it; errors begin with it.
-
-    Raises
-    ------
-    UsageError
-        The folder is incomplete, or its model needs several modalities.
     """
 
-    def __init__(
-        self,
-        given: str | Path,
-        resources: Resources | None = None,
-        argument: str = "--segmenter",
-    ) -> None:
+    def _program(self, given: str | Path) -> Program:
+        argument = self.argument
         folder = Path(given)
         content = _dataset(folder, argument)
         channels = [str(one) for one in content["channel_names"].values()]
@@ -57,18 +40,14 @@ class NnUNetSegmenter(CommandSegmenter):
         model = shlex.quote(_escaped(folder))
         words = f"{PROGRAM} -i {{input_folder}} -o {{output_folder}} -m {model}"
         words += f" -f {' '.join(folds)} -chk {checkpoint} -device {{device}} -npp 1 -nps 1"
-        super().__init__(
-            Program(
-                command=f"{words} --disable_progress_bar",
-                name=folder.resolve().parent.name,
-                modality=known_modality(channels[0]),
-                labels=_labels(content["labels"]),
-                input_name=f"scan_0000{ending}",
-            ),
-            resources,
-            argument,
-        )
         self.folder = folder
+        return Program(
+            command=f"{words} --disable_progress_bar",
+            name=folder.resolve().parent.name,
+            modality=known_modality(channels[0]),
+            labels=_labels(content["labels"]),
+            input_name=f"scan_0000{ending}",
+        )
 
     @staticmethod
     def recognises(given: str) -> bool:
@@ -95,7 +74,7 @@ def _dataset(folder: Path, argument: str) -> dict[str, Any]:
 
 
 def _labels(labels: dict[str, Any]) -> dict[int, str]:
-    """Value → name. Of regions, which are lists of values, the program writes their order."""
+    """Value → name. A region, which is a list of values, stays without a name."""
     return {value: name for name, value in labels.items() if isinstance(value, int)}
 
 

@@ -1,7 +1,7 @@
 """Run the network of a foreign file in a process of its own.
 
-A file of TorchScript or ONNX can crash the process that loads it, so it never does so to the
-process of a batch of scans. The two processes exchange arrays in NumPy's format, without pickle.
+A file of TorchScript or ONNX can crash the process that loads it. A batch of scans must survive
+that. The two processes exchange arrays in NumPy's format, without pickle.
 `chiasm.segmenters.worker_process` is the other process.
 """
 
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from chiasm.machine.process import last_lines, signal_group
 
 HEAD = struct.Struct("<cQ")  # a letter and the number of bytes that follow
 ARRAY, END, ERROR, READY = b"a", b"e", b"x", b"r"
@@ -127,8 +129,7 @@ class Worker:
         """End the process."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        signal_group(self._process, signal.SIGKILL)
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             with suppress(OSError):
@@ -162,11 +163,7 @@ class Worker:
     def _ended(self) -> str:
         assert self._process is not None
         code = self._process.wait()
-        self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").split("\n")
-        last = next(
-            (line.strip() for line in reversed(lines) if line.strip()), "it printed nothing"
-        )
+        said = last_lines(self._log)
         self.stop()
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return f"ended its process {how} ({last[-300:]})"
+        return f"ended its process {how}{said}"
