@@ -9,7 +9,7 @@ from torch.nn import functional
 from chiasm.augment.contrast import ContrastSettings, normalise, randomise_contrast
 from chiasm.errors import UsageError
 from chiasm.guides import GuideSet, guide_from_config
-from chiasm.lmi import local_mutual_information
+from chiasm.lmi import local_mutual_information, prepare
 from chiasm.lmi.definition import ranks
 
 
@@ -69,6 +69,26 @@ def test_neighbouring_slices_are_channels():
     one = guide.prepare(source[:, 1:2])(x_t, None)
     torch.testing.assert_close(maps[:, 1], one[:, 0])
     torch.testing.assert_close(maps[:, 4], one[:, 1])
+
+
+def test_a_slice_is_compared_with_itself_once(monkeypatch):
+    """Of neighbouring slices in a batch, each is the middle of one source and beside two others."""
+    compared = []
+
+    def counted(source, **settings):
+        compared.append(len(source))
+        return prepare(source, **settings)
+
+    monkeypatch.setattr("chiasm.guides.lmi.prepare", counted)
+    slices = torch.rand((6, 8, 8))
+    source = torch.stack([slices[k : k + 3] for k in range(4)])
+    maps = guide_from_config({"name": "lmi", "bins": 16, "maps": ["source"]}).prepare(source)
+    for k in range(4):
+        for near in range(3):
+            itself = slices[k + near][None, None]
+            expected = prepare(itself, bins=16)(itself)[0, 0] * 2 - 1
+            torch.testing.assert_close(maps(None, None)[k, near], expected)
+    assert compared == [6]
 
 
 def brains(size=40):

@@ -89,35 +89,39 @@ class LMIGuide(Guide):
     def prepare(self, source: Tensor) -> PreparedGuide:
         batch, images, *spatial = source.shape
         flat = source.reshape(batch * images, 1, *spatial)
-        scorers = [
-            self._scorer(flat, scale, patch_size)
-            for scale in self.scales
-            for patch_size in self.patch_sizes
-        ]
-
-        def compare(other: Tensor) -> Tensor:
-            scores = torch.cat([scorer(other) for scorer in scorers], dim=1)
-            return scores.reshape(batch, -1, *spatial)
-
-        known = {"source": compare(flat)} if "source" in self.maps else {}
+        score = self._scorer(flat) if self.needs_sample else None
+        known = {}
+        if "source" in self.maps:
+            # A slice is its own middle image and a neighbour of others, but is scored once.
+            each, places = flat.unique(dim=0, return_inverse=True)
+            scores = self._scorer(each)(each)[places]
+            known["source"] = scores.reshape(batch, -1, *spatial)
 
         def guide(sample: Tensor | None, time: Tensor | None) -> Tensor:
             maps = dict(known)
-            if self.needs_sample:
+            if score is not None:
                 if sample is None:
                     raise ValueError("this guide compares the source with x_t, which is None")
-                maps["sample"] = compare(sample.repeat_interleave(images, dim=0).float())
+                scores = score(sample.repeat_interleave(images, dim=0).float())
+                maps["sample"] = scores.reshape(batch, -1, *spatial)
             return torch.cat([maps[what] for what in self.maps], dim=1).to(source.dtype) * 2 - 1
 
         return guide
 
-    def _scorer(self, source: Tensor, scale: int, patch_size: int) -> Callable[[Tensor], Tensor]:
-        """The function (N, 1, \\*spatial) → scores (N, 1 or offsets, \\*spatial)."""
-        score = prepare(_coarser(source, scale), patch_size=patch_size, **self._operator())
+    def _scorer(self, source: Tensor) -> Callable[[Tensor], Tensor]:
+        """The function (N, 1, \\*spatial) → scores (N, channels of one map, \\*spatial)."""
+        prepared = [
+            (scale, prepare(_coarser(source, scale), patch_size=patch_size, **self._operator()))
+            for scale in self.scales
+            for patch_size in self.patch_sizes
+        ]
 
         def scored(other: Tensor) -> Tensor:
-            scores = score(_coarser(other, scale), reduce=self.reduce)
-            return _finer(scores, scale, source.shape[2:])
+            maps = [
+                _finer(score(_coarser(other, scale), reduce=self.reduce), scale, source.shape[2:])
+                for scale, score in prepared
+            ]
+            return torch.cat(maps, dim=1)
 
         return scored
 
