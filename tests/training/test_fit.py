@@ -74,6 +74,16 @@ def test_labels_that_the_first_subject_lacks_are_kept(folder, tmp_path):
     assert set(np.unique(made.array)) <= {0, 1, 2, 3, 4}
 
 
+@pytest.mark.parametrize("fast", ["bf16-mixed", "32-true"])
+def test_the_precision_is_that_of_the_device_unless_it_is_given(
+    fast, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("chiasm.training.fit.fast_precision", lambda device: fast)
+    made = trained(folder, tmp_path / "auto", "precision=auto")
+    assert (made.training["precision"], made.training["settings"]["precision"]) == (fast, "auto")
+    assert trained(folder, tmp_path / "given").training["precision"] == "32-true"
+
+
 def test_a_label_counts_as_another_where_the_settings_say_so(folder, tmp_path):
     config = trained(folder, tmp_path / "model", "merge_labels={4: 3}")
     assert [one.value for one in config.labels] == [0, 1, 2, 3]
@@ -125,7 +135,7 @@ def test_whether_a_model_knows_brains_alone_is_measured(tmp_path, head):
     config = train(tmp_path / "data", out, settings, device="cpu")
     assert config.brain_only is not head
     assert models.load(out, kind="translator").config.brain_only is not head
-    words = "whole heads" if head else "skull-stripped brains alone"
+    words = "whole heads" if head else "skull-stripped brains"
     assert words in (out / models.CARD).read_text()
     # What a user says goes before what is measured.
     told = training_settings("regression", "T1w", None, (*TINY, f"brain_only={str(head).lower()}"))

@@ -63,3 +63,24 @@ def resolve_device(name: str = "auto"):  # type: ignore[no-untyped-def]  # torch
         legal = ", ".join(["auto", "cpu", *(kind for kind, yes in there.items() if yes)])
         raise UsageError(explain("--device", name, "is not on this machine", legal))
     return torch.device(name)
+
+
+def fast_precision(device) -> str:  # type: ignore[no-untyped-def]  # torch.device, lazily
+    """The precision of Lightning in which a device trains fast.
+
+    It is bf16-mixed if the device computes in bfloat16, and 32-true otherwise. Other CPUs imitate
+    bfloat16, and some of them then take 200 times as long.
+    """
+    import torch
+
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        if hasattr(torch.cpu, "get_capabilities"):
+            found = torch.cpu.get_capabilities()
+            fast = any(there for name, there in found.items() if name.endswith("bf16"))
+        else:  # an older torch
+            fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        fast = False
+    return "bf16-mixed" if fast else "32-true"

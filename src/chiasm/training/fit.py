@@ -28,7 +28,7 @@ from chiasm.image.intensity import IntensityMap
 from chiasm.image.volume import TISSUES, Label
 from chiasm.machine.allocator import keep_freed_memory
 from chiasm.machine.cost import forget_peak, memory_is, peak_mb
-from chiasm.machine.device import resolve_device
+from chiasm.machine.device import fast_precision, resolve_device
 from chiasm.machine.progress import Advance, progress
 from chiasm.networks.checkpointing import checkpoint_blocks
 from chiasm.networks.small_convolutions import small_convolutions_in_float32
@@ -331,6 +331,7 @@ def _run(
         "memory_mb": round(shown.memory_mb),
         "memory": memory_is(str(device)),
         "device": str(device),
+        "precision": _precision(settings, device),
         "torch": torch.__version__,
     }
     maps = {name: _mean_map(found) for name, found in samples.maps.items()}
@@ -385,6 +386,10 @@ def _resumable(checkpoint: Path, settings: TrainingSettings) -> dict[str, Any]:
         raise CaseError(explain("--resume", checkpoint, "is damaged", legal)) from None
 
 
+def _precision(settings: TrainingSettings, device: torch.device) -> Any:
+    return fast_precision(device) if settings.precision == "auto" else settings.precision
+
+
 def _trainer(
     settings: TrainingSettings, output: Path, device: torch.device, shown: _Progress
 ) -> Trainer:
@@ -394,7 +399,7 @@ def _trainer(
     return Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision=settings.precision,
+        precision=_precision(settings, device),
         max_steps=settings.iterations,
         max_epochs=-1,
         gradient_clip_val=settings.clip,

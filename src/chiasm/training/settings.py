@@ -95,7 +95,9 @@ class TrainingSettings(BaseModel):
         Decay of the exponential moving average of the weights. The model keeps the averaged
         weights. The decay rises to this value during the first iterations.
     precision : str
-        A precision of Lightning. bf16-mixed is fast on GPUs and on CPUs with AMX.
+        A precision of Lightning. With ``"auto"`` it is bf16-mixed on GPUs and CPUs that compute in
+        bfloat16, and 32-true on others, which imitate bfloat16 slowly. The model's configuration
+        records which it was.
     checkpointing : bool
         Whether activations are computed again in the backward pass. This takes less memory and more
         time, and gives the same model.
@@ -132,7 +134,7 @@ class TrainingSettings(BaseModel):
     warmup: int = Field(default=100, ge=0)
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.995, ge=0, lt=1)
-    precision: Literal["bf16-mixed", "32-true", "16-mixed"] = "bf16-mixed"
+    precision: Literal["auto", "bf16-mixed", "32-true", "16-mixed"] = "auto"
     checkpointing: bool = False
     background_weight: float = Field(default=0.1, ge=0)
     validation_share: float = Field(default=0.1, gt=0, lt=1)
