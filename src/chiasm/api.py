@@ -26,6 +26,7 @@ def translate(
     mask: Mask | None = None,
     extract: str | Path | Segmenter | None = None,
     modality: str | None = None,
+    interpolate: bool = False,
     batch: int = 8,
     device: str = "auto",
     **options: Any,
@@ -35,7 +36,8 @@ def translate(
     Parameters
     ----------
     image : path, Volume or nibabel image
-        The source scan.
+        The source scan. The path is that of a file, or of a folder or a zip archive with one DICOM
+        series.
     model, method, to, **options
         As in `chiasm.methods.load.load_translator`.
     mask : path, volume, nibabel image or array, optional
@@ -44,6 +46,8 @@ def translate(
         What finds the brain, in place of a mask. It is named as a segmenter is.
     modality : str, optional
         The modality of the source, if its file name does not tell it.
+    interpolate : bool
+        Whether a DICOM series with missing or uneven slices is interpolated to even distances.
     batch : int
         Number of slices in one network evaluation, at least 1.
     device : str
@@ -66,7 +70,7 @@ def translate(
     chosen = load_translator(model, method, to, resources=resources, **options)
     finder = _extractor(extract, resources)
     pipeline = Pipeline(chosen, extractor=finder, check_translatability=True)
-    made = _warned(pipeline, image, mask, modality).translation
+    made = _warned(pipeline, image, mask, modality, interpolate).translation
     assert made is not None  # the pipeline has a translator
     return made
 
@@ -78,6 +82,7 @@ def segment(
     mask: Mask | None = None,
     extract: str | Path | Segmenter | None = None,
     modality: str | None = None,
+    interpolate: bool = False,
     batch: int = 8,
     device: str = "auto",
 ) -> LabelVolume:
@@ -89,7 +94,7 @@ def segment(
     segmenter : str or Path
         A shipped name, a folder, a registered segmenter, or a segmenter of others: a command line,
         the file of a network, or a folder of nnU-Net.
-    mask, extract, modality, batch, device
+    mask, extract, modality, interpolate, batch, device
         As in `translate`.
 
     Returns
@@ -104,7 +109,8 @@ def segment(
     """
     resources = Resources(batch=batch, device=device)
     chosen, finder = load_segmenter(segmenter, resources), _extractor(extract, resources)
-    made = _warned(Pipeline(segmenter=chosen, extractor=finder), image, mask, modality).labels
+    pipeline = Pipeline(segmenter=chosen, extractor=finder)
+    made = _warned(pipeline, image, mask, modality, interpolate).labels
     assert made is not None  # the pipeline has a segmenter
     return made
 
@@ -119,6 +125,7 @@ def run(
     mask: Mask | None = None,
     extract: str | Path | Segmenter | None = None,
     modality: str | None = None,
+    interpolate: bool = False,
     batch: int = 8,
     device: str = "auto",
     **options: Any,
@@ -135,7 +142,7 @@ def run(
         extractor=_extractor(extract, resources),
         check_translatability=True,
     )
-    result = _warned(pipeline, image, mask, modality)
+    result = _warned(pipeline, image, mask, modality, interpolate)
     assert result.translation is not None  # the pipeline has both
     assert result.labels is not None
     return result.translation, result.labels
@@ -145,9 +152,11 @@ def _extractor(extract: str | Path | Segmenter | None, resources: Resources) -> 
     return None if extract is None else load_segmenter(extract, resources, EXTRACT)
 
 
-def _warned(pipeline: Pipeline, image: Image, mask: Mask | None, modality: str | None) -> Result:
+def _warned(
+    pipeline: Pipeline, image: Image, mask: Mask | None, modality: str | None, interpolate: bool
+) -> Result:
     """The result of a pipeline. What looks wrong becomes a Python warning."""
-    result = pipeline(image, mask=mask, modality=modality)
+    result = pipeline(image, mask=mask, modality=modality, interpolate=interpolate)
     for sentence in result.warnings:
         warnings.warn(sentence, stacklevel=3)
     return result

@@ -16,6 +16,10 @@ import numpy as np
 from chiasm import admission, files
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.beside import foreground_beside
+from chiasm.files.dicom.part import is_archive, is_dicom
+from chiasm.files.dicom.read import only_series
+from chiasm.files.dicom.read import read as read_series
+from chiasm.files.dicom.series import Series
 from chiasm.files.nifti import affine_in_mm
 from chiasm.image.mask import checked_foreground, fitted_mask
 from chiasm.image.modality import modality_name
@@ -28,7 +32,7 @@ from chiasm.segmenters import Segmentation, Segmenter
 
 EXTRACT = "--extract"
 
-Image: TypeAlias = "str | Path | Volume | nib.spatialimages.SpatialImage"
+Image: TypeAlias = "str | Path | Series | Volume | nib.spatialimages.SpatialImage"
 Mask: TypeAlias = "Image | LabelVolume | np.ndarray"
 
 
@@ -171,13 +175,15 @@ class Pipeline:
         mask: Mask | None = None,
         modality: str | None = None,
         spacing: float | Sequence[float] | None = None,
+        interpolate: bool = False,
         warnings: Sequence[str] = (),
     ) -> Result:
         """Read, check, translate and segment one scan.
 
         Parameters
         ----------
-        image : path, Volume or nibabel image
+        image : path, Series, Volume or nibabel image
+            The path of a file, or of a folder or a zip archive with one DICOM series.
         mask : path, volume, nibabel image or array, optional
             The foreground mask, which is the brain for models of skull-stripped brains. Without it
             the extractor finds it. Without an extractor the mask beside the scan's file is used
@@ -187,6 +193,8 @@ class Pipeline:
             The modality of the scan, if its file name does not tell it or is wrong.
         spacing : float or three floats, optional
             In mm, for PNG and TIFF slices.
+        interpolate : bool
+            Whether a DICOM series with missing or uneven slices is interpolated.
         warnings : sequence of str
             Earlier warnings about the scan, which are kept with the result.
 
@@ -199,7 +207,10 @@ class Pipeline:
         """
         if self.extractor is not None:
             check_extract(self.extractor.name, mask)
-        volume = as_volume(image, modality=modality, spacing=spacing)
+        if isinstance(image, str | Path) and _holds_series(Path(image)):
+            image = only_series(Path(image))
+            warnings = (*warnings, *image.notes)
+        volume = as_volume(image, modality=modality, spacing=spacing, interpolate=interpolate)
         known = modality_name(modality) if modality else volume.modality
         found = [
             *warnings,
@@ -342,9 +353,10 @@ def as_volume(
     *,
     modality: str | None = None,
     spacing: float | Sequence[float] | None = None,
+    interpolate: bool = False,
     argument: str = "-i",
 ) -> Volume:
-    """Turn a path, a `Volume` or a nibabel image into a `Volume` of the given modality.
+    """Turn a path, a `Series`, a `Volume` or a nibabel image into a `Volume` of a modality.
 
     Raises
     ------
@@ -355,14 +367,25 @@ def as_volume(
     if isinstance(image, Volume):
         files.check_contrast(image, argument, "image")
         return image if name is None else image.with_array(image.array, modality=name, units="")
+    if isinstance(image, str | Path) and _holds_series(Path(image)):
+        image = only_series(Path(image))
     if isinstance(image, str | Path):
         return files.read(image, modality=name, spacing=spacing, argument=argument)
+    if isinstance(image, Series):
+        volume = read_series(image, interpolate=interpolate)
+        files.check_contrast(volume, argument, image.path)
+        return volume if name is None else volume.with_array(volume.array, modality=name, units="")
     if spacing is not None:
         problem = "does not apply to an image in memory"
         raise UsageError(explain("spacing", spacing, problem, "a spacing for PNG and TIFF only"))
     volume = _image_in_memory(image, name, argument)
     files.check_contrast(volume, argument, "image")
     return volume
+
+
+def _holds_series(path: Path) -> bool:
+    """Whether a path is a folder, or a file or an archive of DICOM."""
+    return path.is_dir() or is_archive(path) or is_dicom(path)
 
 
 def _image_in_memory(image: Any, modality: str | None, argument: str) -> Volume:

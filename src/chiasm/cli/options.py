@@ -12,7 +12,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         "-i",
-        help="A scan, or a folder of scans such as a BIDS dataset. This option can be repeated.",
+        help="A scan, or a folder of scans such as a BIDS dataset. DICOM series may lie in folders "
+        "or in a zip archive. This option can be repeated.",
     ),
 ]
 Output = Annotated[
@@ -65,6 +66,14 @@ Modality = Annotated[
 Spacing = Annotated[
     float | None,
     typer.Option(help="The pixel spacing of PNG and TIFF slices in mm, above 0."),
+]
+Interpolate = Annotated[
+    bool,
+    typer.Option(
+        "--interpolate",
+        help="A DICOM series with missing or uneven slices is interpolated to even distances. "
+        "Otherwise it is refused.",
+    ),
 ]
 Mask = Annotated[
     Path | None,

@@ -50,6 +50,7 @@ def process(
     modality: str | None,
     mask: Path | None,
     spacing: float | None,
+    interpolate: bool,
     overwrite: bool,
     report: Path | None,
     settings: dict[str, Any],
@@ -89,7 +90,12 @@ def process(
         searches.append(search)
         left_out |= dict.fromkeys([*search.sentences(), *others])
         for case in plan(search, output, names, folder=folder, maps=pipeline.maps):
-            given = {"modality": known, "mask": mask, "spacing": spacing}
+            given = {
+                "modality": known,
+                "mask": mask,
+                "spacing": spacing,
+                "interpolate": interpolate,
+            }
             tasks.append(Task(case, pipeline, given))
     if mask is not None:
         spare_inputs((path for task in tasks for path in task.written), [mask])
@@ -105,6 +111,7 @@ def process(
         "modality": known,
         "mask": None if mask is None else str(mask),
         "spacing": spacing,
+        "interpolate": interpolate,
         "pipelines": [one.settings() for one in pipelines],
     }
     return run_tasks(
@@ -127,10 +134,10 @@ def _search(
     if the user gives their modality.
     """
     if known is not None:
-        return find_scans(inputs), []
+        return find_scans(inputs, dicom=True), []
     if pipeline.translator is not None:
-        return find_scans(inputs, leave_out=pipeline.target), []
-    search, wanted = find_scans(inputs), pipeline.target
+        return find_scans(inputs, leave_out=pipeline.target, dicom=True), []
+    search, wanted = find_scans(inputs, dicom=True), pipeline.target
     kept = tuple(
         one for one in search.scans if one.explicit or one.modality in (None, wanted) or not wanted
     )

@@ -14,6 +14,8 @@ from chiasm.files import endings, stem
 from chiasm.files.find import FoundScan, Search, spare_inputs
 from chiasm.image.modality import modality_from_filename, split_modality
 
+# The ending of what is made of a DICOM series.
+SERIES_ENDING = ".nii.gz"
 _DESC = re.compile(r"(?:^|_)desc-(?P<label>[^_]*)")
 
 
@@ -25,9 +27,9 @@ class Case:
     outputs: tuple[Path, ...]
 
     @property
-    def source(self) -> Path:
-        """The scan's file."""
-        return self.scan.path
+    def source(self) -> str:
+        """What messages and records call the scan."""
+        return str(self.scan)
 
 
 def check_kind_of_output(output: Path, inputs: Sequence[Path], *, folder: bool = False) -> None:
@@ -109,16 +111,16 @@ def _named(
     scans: Sequence[FoundScan], output: Path, suffixes: Sequence[str], maps: Sequence[str]
 ) -> list[Case]:
     """The cases with outputs in a folder. All names are different."""
-    names = Counter((scan.below, _entities(scan), _ending(scan.path)) for scan in scans)
+    names = Counter((scan.below, _entities(scan), _ending_for(scan)) for scan in scans)
     cases: dict[tuple[Path, ...], Case] = {}
     for scan in scans:
-        entities, ending = _entities(scan), _ending(scan.path)
+        entities, ending = _entities(scan), _ending_for(scan)
         if names[scan.below, entities, ending] > 1:
-            entities = with_desc(entities, f"from {scan.modality or stem(scan.path)}")
+            entities = with_desc(entities, f"from {scan.modality or scan.name}")
         outputs = tuple(output / scan.below / f"{entities}_{suffix}{ending}" for suffix in suffixes)
         outputs += tuple(map_beside(outputs[0], name) for name in maps)
         if outputs in cases:
-            problem = f"would hold the results of both {cases[outputs].source} and {scan.path}"
+            problem = f"would hold the results of both {cases[outputs].source} and {scan}"
             raise UsageError(explain("-o", outputs[0], problem, "inputs with different names"))
         cases[outputs] = Case(scan, outputs)
     return list(cases.values())
@@ -161,7 +163,12 @@ def _is_file_name(path: Path) -> bool:
 
 def _entities(scan: FoundScan) -> str:
     """A scan's name without modality and ending."""
-    return _split(stem(scan.path))[0]
+    return _split(scan.name)[0]
+
+
+def _ending_for(scan: FoundScan) -> str:
+    """The ending of a scan's outputs: that of its file, and NIfTI for a DICOM series."""
+    return _ending(scan.path) if scan.series is None else SERIES_ENDING
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -153,21 +153,24 @@ def run_tasks(
 
 def _done(task: Task, overwrite: bool, warned: set[str]) -> tuple[dict[str, Any], str | None]:
     """Process one task. Return its record, and its error in one line if it failed."""
-    case, pipeline = task.case, task.pipeline
-    source = str(case.source)
+    case, pipeline, scan = task.case, task.pipeline, task.case.scan
+    source = case.source
     record: dict[str, Any] = {"input": source}
+    if scan.series is not None:
+        record["series"] = {"uid": scan.series.uid, "slices": scan.series.shape[2]}
     try:
         for path in task.written:
             files.check_output(path, overwrite)
-        result = pipeline(case.source, warnings=case.scan.warnings, **task.given)
+        result = pipeline(scan.image, warnings=scan.warnings, **task.given)
         for warning in result.warnings:
             if (line := f"chiasm: warning: {source}: {warning}") not in warned:
                 warned.add(line)
                 warn(line)
-        translated = pipeline.translator is not None or files.made_by_chiasm(case.source)
+        translated = pipeline.translator is not None or scan.made_by_chiasm
         mark: files.Mark = "synthetic" if translated else "segmentation"
+        like = scan.path if scan.series is None else None
         for image, path in zip(result.images, case.outputs, strict=True):
-            files.write(image, path, overwrite=overwrite, mark=mark, like=case.source)
+            files.write(image, path, overwrite=overwrite, mark=mark, like=like)
     except Exception as error:
         known = failure(error)
         if not isinstance(error, ChiasmError):

@@ -41,6 +41,7 @@ __all__ = [
     "read",
     "read_labels",
     "read_mask",
+    "said_by_chiasm",
     "stem",
     "write",
     "write_text",
@@ -117,9 +118,14 @@ def png_mark() -> PngInfo:
     return info
 
 
+def said_by_chiasm(words: str) -> bool:
+    """Whether these are the words by which Chiasm marks a translation or a segmentation."""
+    return words.startswith(_OUTPUT_MARKS)
+
+
 def made_by_chiasm(path: str | Path) -> bool:
     """Whether an image's header says that Chiasm translated or segmented it. Phantoms are not."""
-    return description(path).startswith(_OUTPUT_MARKS)
+    return said_by_chiasm(description(path))
 
 
 def check_spacing(

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.files import endings, made_by_chiasm, not_scans, stem
+from chiasm.files import endings, made_by_chiasm, not_scans, said_by_chiasm, stem
 from chiasm.files.absent import absent_content
+from chiasm.files.dicom.part import Part, is_archive, is_dicom, may_be_dicom, parts_of
+from chiasm.files.dicom.read import modality_of
+from chiasm.files.dicom.series import Series, series_of
 from chiasm.files.subject import subject_of
 from chiasm.image.modality import modality_from_filename, modality_name, split_modality
 
@@ -28,6 +31,8 @@ OTHER = "functional, diffusion, perfusion or field-map images"
 MADE = "images that Chiasm made"
 ASIDE = "in "
 ALREADY = "already "
+SERIES = "series that is "
+NO_IMAGES = "files of the kind "
 
 _DESCRIPTION = "dataset_description.json"
 
@@ -53,6 +58,9 @@ class FoundScan:
         Its folder relative to the input folder. It is ``Path()`` for a file that was named.
     warnings : tuple of str
         Whole sentences that say what looks wrong about a file that was named.
+    series : Series or None
+        The DICOM series, if the scan is one. ``path`` is then the file, the archive, or the folder
+        that holds the files.
     """
 
     path: Path
@@ -62,6 +70,34 @@ class FoundScan:
     explicit: bool
     below: Path = Path()
     warnings: tuple[str, ...] = ()
+    series: Series | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.series is None else f"{self.path} (series {self.name})"
+
+    @property
+    def name(self) -> str:
+        """The name of the file without its ending, or the name of the series."""
+        return stem(self.path) if self.series is None else self.series.name
+
+    @property
+    def image(self) -> Path | Series:
+        """What is read: the file or the series."""
+        return self.path if self.series is None else self.series
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold the scan."""
+        if self.series is None:
+            return (self.path,)
+        return tuple(dict.fromkeys(one.part.path for one in self.series.frames))
+
+    @property
+    def made_by_chiasm(self) -> bool:
+        """Whether Chiasm translated or segmented it."""
+        if self.series is None:
+            return made_by_chiasm(self.path)
+        return said_by_chiasm(self.series.comments)
 
 
 @dataclass(frozen=True)
@@ -109,6 +145,16 @@ def _sentence(reason: str, files: Sequence[Path]) -> str:
             f"{images} {were} left out because {they} {are} {a}functional, diffusion, perfusion "
             f"or field-map {image} ({kinds})."
         )
+    if reason.startswith(SERIES):
+        each = "each" if many else "it"
+        kind = reason.removeprefix(SERIES)
+        return f"{len(files)} DICOM series {were} left out because {each} is {kind}."
+    if reason.startswith(NO_IMAGES):
+        kind = reason.removeprefix(NO_IMAGES)
+        return (
+            f"{len(files)} DICOM file{'s' * many} {were} left out because {they} {are} of the kind "
+            f"{kind} and not images of MR or CT."
+        )
     if reason.startswith(ASIDE):
         lie = "lie" if many else "lies"
         folder = reason.removeprefix(ASIDE)
@@ -132,6 +178,7 @@ def find_scans(
     *,
     modality: str | None = None,
     leave_out: str | None = None,
+    dicom: bool = False,
     argument: str = "-i",
 ) -> Search:
     """Find the scans in files and folders. No voxel is read.
@@ -159,6 +206,10 @@ def find_scans(
         counted.
     leave_out : str, optional
         A modality whose scans in folders are left out and counted.
+    dicom : bool
+        Whether the series of DICOM files and of zip archives are scans too. Archives have to be
+        named themselves. A series that has a fault is an error. Localizers, phase images,
+        projections, and images of diffusion, perfusion and function are left out and counted.
     argument : str
         The argument that named the inputs; an error begins with it.
 
@@ -171,7 +222,7 @@ def find_scans(
         The modality is unknown.
     """
     wanted = None if modality is None else modality_name(modality, argument)
-    search = _Finder(wanted, leave_out, argument)
+    search = _Finder(wanted, leave_out, dicom, argument)
     for path in map(Path, inputs):
         if path.is_dir():
             search.add_folder(path)
@@ -183,8 +234,11 @@ def find_scans(
 class _Finder:
     """Collects the files of the inputs, each once."""
 
-    def __init__(self, modality: str | None, leave_out: str | None, argument: str) -> None:
+    def __init__(
+        self, modality: str | None, leave_out: str | None, dicom: bool, argument: str
+    ) -> None:
         self.modality, self.leave_out, self.argument = modality, leave_out, argument
+        self.dicom = dicom
         self.scans: dict[_Key, FoundScan] = {}
         self.left_out: dict[str, dict[_Key, Path]] = defaultdict(dict)
         self.errors: list[CaseError] = []
@@ -200,6 +254,9 @@ class _Finder:
             legal = "an existing file or folder"
             self.errors.append(CaseError(explain(self.argument, path, "does not exist", legal)))
             return
+        if self.dicom and (is_archive(path) or is_dicom(path)):
+            self._add_series(path, parts_of(path), explicit=True)
+            return
         subject, session = subject_of(path, _folder_of_subject(path))
         named = modality_from_filename(stem(path))
         warnings = tuple(_doubts(path))
@@ -214,6 +271,7 @@ class _Finder:
         usable = False
         reasons: dict[str, dict[_Key, Path]] = defaultdict(dict)
         met: list[tuple[Path, _Key, Path, str | None, frozenset[str]]] = []
+        parts: list[Part] = []
         for found in _folders(folder, not_scans.ASIDE):
             if isinstance(found, OSError):
                 problem = f"cannot be read ({found.strerror})"
@@ -226,6 +284,13 @@ class _Finder:
                 (found.path / name, (found.real, name), found.below, found.reason, siblings)
                 for name in found.files
             ]
+            if self.dicom:
+                candidates = [found.path / name for name in found.others if may_be_dicom(name)]
+                held = [one for one in candidates if is_dicom(one)]
+                if found.reason is None:
+                    parts += map(Part, held)
+                else:
+                    reasons[found.reason] |= {_key(one): one for one in held}
         for path, key, below, reason, siblings in sorted(met, key=lambda one: one[0].parts):
             if key in self.scans or key in self.absent:
                 usable = True
@@ -248,10 +313,69 @@ class _Finder:
             subject, session = subject_of(path, folder)
             self.scans[key] = FoundScan(path, modality, subject, session, False, below)
             usable = True
+        parts.sort(key=lambda one: one.path.parts)
+        usable |= self._add_series(folder, parts, reasons)
         for why, files in reasons.items():
             self.left_out[why] |= files
         if not usable:
             self.unusable.append(self._nothing_usable(folder, reasons))
+
+    def _add_series(
+        self,
+        root: Path,
+        parts: Iterable[Part],
+        reasons: dict[str, dict[_Key, Path]] | None = None,
+        *,
+        explicit: bool = False,
+    ) -> bool:
+        """Add the DICOM series of files below a folder, or of a file that was named itself.
+
+        Returns whether anything was found of which the user is told: a scan or an error.
+        """
+        try:
+            found = series_of(parts)
+        except CaseError as error:
+            self.errors.append(error)
+            return True
+        self.errors += found.errors
+        usable = bool(found.errors)
+        reasons = defaultdict(dict) if reasons is None else reasons
+        for kind, files in found.left_out.items():
+            reasons[f"{NO_IMAGES}{kind}"] |= {_key(one.path): one.path for one in files}
+        for one in found.series:
+            path = one.path
+            key = (str(path.resolve()), f"{one.uid} {one.part}")
+            if key in self.scans:
+                usable = True
+                continue
+            scan = _scan_of_series(one, root, explicit=explicit)
+            if not explicit:
+                if self.modality not in (None, scan.modality):
+                    continue
+                if (why := self._why_not_series(scan)) is not None:
+                    reasons[why][key] = one.frames[0].part.path
+                    continue
+            usable = True
+            if one.fault is not None:
+                self.errors.append(one.fault)
+            else:
+                self.scans[key] = scan
+        if explicit and not usable:
+            legal = "a file or an archive with images of MR or CT"
+            problem = "holds no DICOM series"
+            self.errors.append(CaseError(explain(self.argument, root, problem, legal)))
+        return usable
+
+    def _why_not_series(self, scan: FoundScan) -> str | None:
+        """The reason why a series of a folder is left out; None if it is a scan."""
+        assert scan.series is not None
+        if scan.made_by_chiasm:
+            return MADE
+        if scan.series.not_a_scan is not None:
+            return f"{SERIES}{scan.series.not_a_scan}"
+        if self.leave_out is not None and scan.modality == self.leave_out:
+            return f"{ALREADY}{scan.modality}"
+        return None
 
     def _add_absent(self, key: _Key, path: Path, error: CaseError) -> None:
         if key not in self.absent:
@@ -382,6 +506,19 @@ def mask_beside(scan: str | Path) -> Path | None:
     return found[0] if found else None
 
 
+def _scan_of_series(series: Series, root: Path, *, explicit: bool) -> FoundScan:
+    """A DICOM series as a scan. Its folder below the input is that of its files."""
+    path = series.path
+    below = path if path.is_dir() else path.parent
+    below = below.relative_to(root) if root.is_dir() else Path()
+    subject = str(series.header.get("PatientID") or "").strip() or below.as_posix()
+    warnings = series.notes
+    if explicit and len(series.frames) == 1:
+        warnings += ("This file holds one slice. Name its folder if the complete series is meant.",)
+    modality = None if series.fault is not None else modality_of(series)
+    return FoundScan(path, modality, subject, "", explicit, below, warnings, series)
+
+
 def _why_not(path: Path, reason: str | None, siblings: frozenset[str]) -> str | None:
     """The reason why a file is not a scan, by its folder and name; None if it may be one."""
     if reason == MADE:
@@ -422,13 +559,17 @@ def _key(path: Path) -> _Key:
 
 @dataclass(frozen=True)
 class _Folder:
-    """A folder that was visited, and the reason why its files are left out, if there is one."""
+    """A folder that was visited, and the reason why its files are left out, if there is one.
+
+    ``files`` are its images by their names, and ``others`` are all other files.
+    """
 
     path: Path
     real: str
     below: Path
     reason: str | None
     files: list[str]
+    others: list[str]
 
 
 def _folders(root: Path, aside: Iterable[str]) -> Iterator[_Folder | OSError]:
@@ -473,9 +614,11 @@ def _folders(root: Path, aside: Iterable[str]) -> Iterator[_Folder | OSError]:
             target = os.path.realpath(one.path) if linked else os.path.join(real, one.name)
             way = left if why else links if linked else here
             way.append((one.path, target, os.path.join(below, one.name), why))
-        files = [one.name for one in entries if _is_image(one)]
-        if files:
-            yield _Folder(Path(spelled), real, Path(below), reason, files)
+        images = {one.name: _is_image(one) for one in entries if not one.is_dir()}
+        files = [name for name, is_image in images.items() if is_image]
+        others = [name for name, is_image in images.items() if not is_image]
+        if images:
+            yield _Folder(Path(spelled), real, Path(below), reason, files, others)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
@@ -545,7 +688,7 @@ def spare_inputs(
     if not existing:
         return
     if isinstance(inputs, Search):
-        given = [*(scan.path for scan in inputs.scans), *inputs.absent]
+        given = [*(path for scan in inputs.scans for path in scan.files), *inputs.absent]
         beside = [path for files in inputs.left_out.values() for path in files]
     else:
         given, beside = list(inputs), []

@@ -1,5 +1,5 @@
 """DICOM series: MR and CT, classic and enhanced, from folders, zip archives and single files.
 
 `series.find_series` finds the series and checks their geometry, and `read.read` gives a `Volume`.
-Both need ``chiasm[dicom]``. No command uses them yet.
+Both need ``chiasm[dicom]``.
 """

@@ -27,6 +27,7 @@ TAGS = (
     *("EchoTime", "RepetitionTime", "InversionTime", "ScanningSequence", "EchoPulseSequence"),
     *("ContrastBolusAgent", "TemporalPositionIdentifier", "AcquisitionNumber"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("PatientID", "ImageComments"),
 )
 
 

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,22 @@ class Part:
         return self._read()
 
     def _read(self, **how: Any) -> Any:
-        import pydicom
+        if not is_installed():
+            problem, legal = "is DICOM, which needs pydicom", "pip install 'chiasm[dicom]'"
+            raise CaseError(explain("-i", self, problem, legal))
+        from pydicom import dcmread
 
         try:
             with self.content() as file:
-                return pydicom.dcmread(file, **how)
+                return dcmread(file, **how)
         except Exception as error:  # pydicom lets errors of many types through
             problem = f"cannot be read as DICOM ({type(error).__name__}: {_line(error)})"
             raise CaseError(explain("-i", self, problem, "an undamaged DICOM file")) from None
+
+
+def is_installed() -> bool:
+    """Whether pydicom, which reads the files, is installed."""
+    return find_spec("pydicom") is not None
 
 
 def _line(error: BaseException) -> str:
@@ -91,6 +100,17 @@ def looks_like_dicom(start: bytes) -> bool:
     return start[_PREAMBLE : _PREAMBLE + len(_LETTERS)] == _LETTERS
 
 
+def may_be_dicom(name: str) -> bool:
+    """Whether DICOM files have such names: an ending of DICOM, no ending, or one of digits.
+
+    >>> [may_be_dicom(name) for name in ("1.dcm", "IM0001", "1.2.840.113619", "T1w.json")]
+    [True, True, True, False]
+    """
+    ending = os.path.splitext(name.lower())[1]
+    known = ending in ("", ".dcm", ".ima", ".dicom") or ending[1:].isdigit()
+    return known and not name.startswith(".") and name.upper() != "DICOMDIR"
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file on the disk begins as a DICOM file does."""
     try:
@@ -98,6 +118,11 @@ def is_dicom(path: Path) -> bool:
             return looks_like_dicom(file.read(_PREAMBLE + len(_LETTERS)))
     except OSError:
         return False
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file has the name and the content of a zip archive."""
+    return path.suffix.lower() == ".zip" and path.is_file() and zipfile.is_zipfile(path)
 
 
 def parts_of(path: Path) -> Iterator[Part]:

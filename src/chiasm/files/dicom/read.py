@@ -1,14 +1,15 @@
-"""The voxels of a DICOM series, and its modality."""
+"""The voxels of a DICOM series, its modality, and the one series of a folder or an archive."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chiasm.errors import CaseError, explain
 from chiasm.files.dicom.frame import Frame
-from chiasm.files.dicom.series import Series
+from chiasm.files.dicom.series import Series, find_series
 from chiasm.image.modality import modality_from_filename
 from chiasm.image.volume import Volume
 from chiasm.machine.free_memory import check_fits
@@ -17,13 +18,36 @@ from chiasm.machine.free_memory import check_fits
 _ARGUMENT = "-i"
 
 
-def read(series: Series, *, resample: bool = False) -> Volume:
+def only_series(path: Path) -> Series:
+    """The series of a folder, of a zip archive, or of a DICOM file.
+
+    Raises
+    ------
+    CaseError
+        There is no series, or more than one.
+    """
+    found = find_series(path)
+    if found.errors:
+        raise found.errors[0]
+    scans = [one for one in found.series if one.not_a_scan is None] or list(found.series)
+    if not scans:
+        legal = "a folder, a zip archive or a file with DICOM images of MR or CT"
+        raise CaseError(explain(_ARGUMENT, path, "holds no DICOM series", legal))
+    if len(scans) > 1:
+        names = ", ".join(one.name for one in scans[:5]) + ", …" * (len(scans) > 5)
+        problem = f"holds {len(scans)} DICOM series ({names})"
+        legal = "a folder with one series; the commands process all series of a folder"
+        raise CaseError(explain(_ARGUMENT, path, problem, legal))
+    return scans[0]
+
+
+def read(series: Series, *, interpolate: bool = False) -> Volume:
     """Read a series.
 
     Parameters
     ----------
     series : Series
-    resample : bool
+    interpolate : bool
         Whether slices that are uneven or missing are interpolated linearly. The distance of the
         slices is then the median of the distances.
 
@@ -36,12 +60,12 @@ def read(series: Series, *, resample: bool = False) -> Volume:
     Raises
     ------
     CaseError
-        The series has a fault, its slices are uneven and ``resample`` is not given, an image has no
-        pixels or cannot be decoded, or it does not fit the free memory.
+        The series has a fault, its slices are uneven and ``interpolate`` is not given, an image
+        has no pixels or cannot be decoded, or it does not fit the free memory.
     """
     if series.fault is not None:
         raise series.fault
-    if series.gaps is not None and not resample:
+    if series.gaps is not None and not interpolate:
         raise series.gaps
     columns, rows, count = series.shape
     check_fits(

@@ -8,9 +8,10 @@ that names the fault and the files, or repaired where that is safe, with a sente
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from chiasm.errors import CaseError, explain
 from chiasm.files.dicom.frame import CLASSES, TAGS, Frame, frames_of
-from chiasm.files.dicom.part import Part, parts_of
+from chiasm.files.dicom.part import Part, is_installed, parts_of
 
 # DICOM's patient axes point to the left and the back, those of NIfTI to the right and the front.
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -34,6 +35,16 @@ _UNEVEN, _ROUNDING = 0.02, 0.01
 _OFF_THE_LINE = 0.3
 # Below this tilt the gantry counts as upright, in degrees.
 _UPRIGHT = 0.1
+# Image types of series that are no structural scans.
+_NO_SCANS = {
+    "a localizer": {"LOCALIZER"},
+    "a phase image": {"P", "PHASE MAP", "PHASE"},
+    "a projection": {"PROJECTION IMAGE", "MIP", "MAX_IP", "MIN_IP"},
+    "a diffusion, perfusion or functional image": {
+        *("DIFFUSION", "ADC", "FA", "TRACE", "TRACEW", "EADC", "PERFUSION", "ASL", "CBF", "CBV"),
+        *("MTT", "TTP", "FMRI", "BOLD", "T2_STAR_PERFUSION", "VELOCITY"),
+    },
+}
 # Header entries by which images in the same place are told apart, in this order.
 _TOLD_APART: tuple[tuple[str, Callable[[Frame], Any]], ...] = (
     ("echo", lambda one: None if one.echo_time is None else round(one.echo_time, 2)),
@@ -93,9 +104,39 @@ class Series:
         return "_".join(filter(None, words)) or self.uid
 
     @property
+    def path(self) -> Path:
+        """The archive or file that holds the series, or the folder that holds its files."""
+        paths = dict.fromkeys(one.part.path for one in self.frames)
+        if len(paths) == 1:
+            return next(iter(paths))
+        return Path(os.path.commonpath([one.parent for one in paths]))
+
+    @property
+    def comments(self) -> str:
+        """The comments of the first image, which say so if Chiasm made it."""
+        return str(self.header.get("ImageComments") or "")
+
+    @property
+    def not_a_scan(self) -> str | None:
+        """What kind of image the series holds, if it is not a structural scan.
+
+        The type of the images tells it: localizers, phase images, projections, and images of
+        diffusion, perfusion or function.
+        """
+        types = {*self.frames[0].kind, *map(str, self.header.get("ImageType") or ())}
+        types = {one.upper() for one in types}
+        return next((words for words, names in _NO_SCANS.items() if types & names), None)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Number of columns, of rows and of slices."""
         return (*self.frames[0].size, len(self.frames))
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Size of the voxels in mm: (3,)."""
+        lengths: np.ndarray = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return lengths
 
     @cached_property
     def heights(self) -> np.ndarray:
@@ -172,12 +213,17 @@ def find_series(path: Path) -> FoundSeries:
     Raises
     ------
     CaseError
-        The archive cannot be read.
+        The archive cannot be read, or pydicom is not installed.
     """
+    return series_of(parts_of(path))
+
+
+def series_of(parts: Iterable[Part]) -> FoundSeries:
+    """The series of these files, as in `find_series`."""
     found: dict[str, list[Frame]] = defaultdict(list)
     left_out: dict[str, list[Part]] = defaultdict(list)
     errors: list[CaseError] = []
-    for part in parts_of(path):
+    for part in parts:
         try:
             header = part.header(TAGS)
             kind = str(header.get("SOPClassUID", ""))
@@ -190,6 +236,8 @@ def find_series(path: Path) -> FoundSeries:
             found[str(header.get("SeriesInstanceUID", ""))].extend(frames_of(part, header))
         except CaseError as error:
             errors.append(error)
+            if not is_installed():
+                break  # every other file would have the same error
     series = [one for frames in found.values() for one in _volumes(frames)]
     series.sort(key=lambda one: (one.header.get("SeriesNumber") or 0, one.uid, one.part))
     left = {kind: tuple(parts) for kind, parts in left_out.items()}
@@ -361,7 +409,7 @@ def _checked(series: Series) -> Series:
     if series.even:
         return series
     gaps = np.diff(series.heights)
-    legal = "a complete series, or resample=True, which interpolates between the slices"
+    legal = "a complete series, or --interpolate, which interpolates between the slices"
     times = gaps / gaps.min()
     where = int(gaps.argmax())
     if np.abs(times - np.round(times)).max() < 0.1:

@@ -1,0 +1,152 @@
+"""DICOM series as the input of the commands, and the list of what a folder holds."""
+
+import json
+import zipfile
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom")
+
+from command_samples import brain, files_below, load, save_nifti
+from pydicom import dcmread
+
+import chiasm as package
+from dicom_files import expected_affine, slices, write
+
+BRAIN = brain()  # (24, 28, 6)
+STORED = BRAIN.astype("u2").transpose(2, 1, 0)
+GAP_OF_ONE = np.array([0, 2.5, 5, 10, 12.5, 15])
+NAME = "003_t2-tse_T1w.nii.gz"
+HISTOGRAM = ("--method", "histogram")
+
+
+@pytest.fixture
+def series(tmp_path):
+    return write(tmp_path / "exam" / "SE03", slices(STORED))
+
+
+def test_a_series_is_translated_as_the_same_scan_in_nifti(chiasm, series, tmp_path):
+    result = chiasm("translate", "-i", series.parent, "-o", tmp_path / "out", *HISTOGRAM)
+    assert result.code == 0
+    assert files_below(tmp_path / "out") == [f"SE03/{NAME}"]
+    made = tmp_path / "out" / "SE03" / NAME
+    same = save_nifti(tmp_path / "a_T2w.nii.gz", STORED.transpose(2, 1, 0), expected_affine())
+    assert chiasm("translate", "-i", same, "-o", tmp_path / "nifti", *HISTOGRAM).code == 0
+    np.testing.assert_array_equal(load(made), load(tmp_path / "nifti" / "a_T1w.nii.gz"))
+    np.testing.assert_allclose(nib.load(made).affine, expected_affine(), atol=1e-3)
+
+
+def test_an_archive_gives_the_same_and_the_report_names_the_series(chiasm, series, tmp_path):
+    archive = tmp_path / "exam.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in sorted(series.iterdir()):
+            packed.write(path, f"a/{path.name}")
+    report = tmp_path / "report.json"
+    words = ("-o", tmp_path / "zip", *HISTOGRAM, "--report", report)
+    assert chiasm("translate", "-i", archive, *words).code == 0
+    (case,) = json.loads(report.read_text())["cases"]
+    assert case["input"] == f"{archive} (series 003_t2-tse)"
+    assert case["series"]["slices"] == 6
+    assert case["modality"] == "T2w"
+    assert chiasm("translate", "-i", series, "-o", tmp_path / "folder", *HISTOGRAM).code == 0
+    np.testing.assert_array_equal(load(tmp_path / "zip" / NAME), load(tmp_path / "folder" / NAME))
+
+
+def test_two_echoes_are_two_scans(chiasm, tmp_path):
+    first, second = slices(STORED), slices(STORED // 2, EchoTime=20, EchoNumbers=1)
+    for one in second:
+        one.SeriesInstanceUID = first[0].SeriesInstanceUID
+    folder = write(tmp_path / "in", [*first, *second])
+    assert chiasm("translate", "-i", folder, "-o", tmp_path / "out", *HISTOGRAM).code == 0
+    names = [f"003_t2-tse_echo-{number}_T1w.nii.gz" for number in (1, 2)]
+    assert files_below(tmp_path / "out") == names
+
+
+def test_the_scans_of_a_folder_are_listed(chiasm, series, tmp_path):
+    exam = series.parent
+    write(
+        exam / "SE01",
+        slices(STORED, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], SeriesNumber=1),
+    )
+    write(exam / "SE05", slices(STORED, heights=GAP_OF_ONE, SeriesNumber=5))
+    turned = slices(STORED, SeriesNumber=7)
+    turned[0].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    write(exam / "SE07", turned)
+    result = chiasm("info", exam)
+    assert result.code == 1  # one series cannot be read
+    assert f"{series}, series 003_t2-tse, T2w, 24×28×6 voxels of 0.9×1.1×2.5 mm" in result.out
+    assert "1 slice is missing; legal: a complete series, or --interpolate" in result.out
+    assert "1 DICOM series was left out because it is a localizer." in result.out
+    assert "have different orientations" in result.err
+    found = json.loads(chiasm("info", exam, "--json").out)
+    assert [one["series"] for one in found["scans"]] == ["003_t2-tse", "005_t2-tse"]
+    assert len(found["errors"]) == 1
+
+
+def test_a_faulty_series_does_not_stop_the_others(chiasm, series, tmp_path):
+    write(series.parent / "SE05", slices(STORED, heights=GAP_OF_ONE, SeriesNumber=5))
+    words = ("translate", "-i", series.parent, *HISTOGRAM)
+    result = chiasm(*words, "-o", tmp_path / "out")
+    assert result.code == 1
+    assert "1 slice is missing" in result.err
+    assert files_below(tmp_path / "out") == [f"SE03/{NAME}"]
+    assert chiasm(*words, "-o", tmp_path / "all", "--interpolate").code == 0
+    made = load(tmp_path / "all" / "SE05" / "005_t2-tse_T1w.nii.gz")
+    assert made.shape == (24, 28, 7)  # with the slice that is missing
+
+
+def test_a_single_file_of_a_series_is_told_to_be_one_slice(chiasm, series, tmp_path):
+    path = next(one for one in series.iterdir() if dcmread(one).pixel_array.any())
+    result = chiasm("translate", "-i", path, "-o", tmp_path / "out", *HISTOGRAM)
+    assert result.code == 0
+    assert "This file holds one slice." in result.err
+
+
+@pytest.mark.parametrize("kind", ["nothing", "text", "damaged"])
+def test_an_archive_without_images_is_one_line(chiasm, kind, tmp_path):
+    archive = tmp_path / "exam.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        if kind != "nothing":
+            packed.writestr("readme.txt", "no image" * 100)
+    if kind == "damaged":
+        content = bytearray(archive.read_bytes())
+        content[45:60] = bytes(15)
+        archive.write_bytes(content)
+    result = chiasm("translate", "-i", archive, "-o", tmp_path / "out", *HISTOGRAM)
+    assert result.code == 1
+    assert str(archive) in result.err
+    assert "Traceback" not in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_python_takes_the_folder_of_one_series(series, tmp_path):
+    made = package.translate(series, method="histogram")
+    assert made.shape == (24, 28, 6)
+    write(series.parent / "SE04", slices(STORED, SeriesNumber=4))
+    with pytest.raises(package.CaseError, match=r"holds 2 DICOM series \(003_t2-tse, 004"):
+        package.translate(series.parent, method="histogram")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(package.CaseError, match="holds no DICOM series"):
+        package.translate(tmp_path / "none", method="histogram")
+
+
+def test_without_pydicom_one_line_says_what_is_missing(chiasm, series, tmp_path, monkeypatch):
+    monkeypatch.setattr("chiasm.files.dicom.part.is_installed", lambda: False)
+    monkeypatch.setattr("chiasm.files.dicom.series.is_installed", lambda: False)
+    result = chiasm("translate", "-i", series, "-o", tmp_path / "out", *HISTOGRAM)
+    assert result.code == 1
+    (line,) = [one for one in result.err.splitlines() if "pydicom" in one]
+    assert "pip install 'chiasm[dicom]'" in line
+
+
+def test_the_files_of_the_series_are_not_replaced(chiasm, series):
+    before = {path.name: path.read_bytes() for path in series.iterdir()}
+    assert chiasm("translate", "-i", series, "-o", series, *HISTOGRAM).code == 0
+    for name, content in before.items():
+        assert (series / name).read_bytes() == content
+    # What was made is no scan of a second run.
+    again = chiasm("translate", "-i", series, "-o", series, *HISTOGRAM, "--overwrite")
+    assert again.code == 0
+    assert "1 image that Chiasm made was left out." in again.err
