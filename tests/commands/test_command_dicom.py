@@ -19,7 +19,7 @@ BRAIN = brain()  # (24, 28, 6)
 STORED = BRAIN.astype("u2").transpose(2, 1, 0)
 GAP_OF_ONE = np.array([0, 2.5, 5, 10, 12.5, 15])
 NAME = "003_t2-tse_T1w.nii.gz"
-HISTOGRAM = ("--method", "histogram")
+HISTOGRAM = ("--method", "histogram", "--format", "nifti")
 
 
 @pytest.fixture
@@ -150,3 +150,48 @@ def test_the_files_of_the_series_are_not_replaced(chiasm, series):
     again = chiasm("translate", "-i", series, "-o", series, *HISTOGRAM, "--overwrite")
     assert again.code == 0
     assert "1 image that Chiasm made was left out." in again.err
+
+
+def test_the_results_of_a_series_are_dicom_by_default(chiasm, series, segmenter, tmp_path):
+    pytest.importorskip("highdicom")
+    words = ("-i", series.parent, "--method", "histogram", "--segmenter", segmenter)
+    assert chiasm("run", *words, "-o", tmp_path / "out").code == 0
+    slices_of = [f"SE03/003_t2-tse_T1w/{number:04d}.dcm" for number in range(1, 7)]
+    assert files_below(tmp_path / "out") == [*slices_of, "SE03/003_t2-tse_dseg.dcm"]
+    # They hold what NIfTI holds.
+    assert chiasm("run", *words, "-o", tmp_path / "nifti", "--format", "nifti").code == 0
+    image = load(tmp_path / "nifti" / "SE03" / NAME)
+    labels = load(tmp_path / "nifti" / "SE03" / NAME.replace("T1w", "dseg"))
+    made = [dcmread(tmp_path / "out" / name).pixel_array for name in slices_of]
+    factor = 10 ** max(0, int(np.ceil(np.log10(1000 / np.abs(image).max()))))
+    np.testing.assert_allclose(np.stack(made).transpose(2, 1, 0), image * factor, atol=0.51)
+    import highdicom
+
+    seg = highdicom.seg.segread(tmp_path / "out" / "SE03" / "003_t2-tse_dseg.dcm")
+    volume = seg.get_volume(combine_segments=True, rescale_fractional=False)
+    assert int((volume.array > 0).sum()) == int((labels > 0).sum())
+    assert "histogram" in made_by(tmp_path / "out" / slices_of[0])
+    # A second run refuses to replace them, or replaces them if it may.
+    refused = chiasm("run", *words, "-o", tmp_path / "out")
+    assert (refused.code, "exists" in refused.err) == (1, True)
+    before = (tmp_path / "out" / slices_of[0]).read_bytes()
+    assert chiasm("run", *words, "-o", tmp_path / "out", "--overwrite").code == 0
+    assert (tmp_path / "out" / slices_of[0]).read_bytes() == before
+
+
+def made_by(path):
+    return dcmread(path).DerivationDescription
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--format", "bitmap"], "--format bitmap: is not known; legal: dicom, nifti"),
+        (["--format", "dicom"], "which is no DICOM series"),
+    ],
+)
+def test_a_format_that_does_not_fit_is_one_line(words, told, chiasm, scan, out):
+    result = chiasm("translate", "-i", scan, "-o", out, "--method", "histogram", *words)
+    assert result.code == 2
+    result.assert_said(told)
+    assert not out.exists()

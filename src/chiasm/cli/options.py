@@ -75,6 +75,14 @@ Interpolate = Annotated[
         "Otherwise it is refused.",
     ),
 ]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        help="The format of what is made of a DICOM series: dicom (a derived series and a DICOM "
+        "segmentation) or nifti.",
+        show_default="dicom",
+    ),
+]
 Mask = Annotated[
     Path | None,
     typer.Option(

@@ -51,6 +51,7 @@ def process(
     mask: Path | None,
     spacing: float | None,
     interpolate: bool,
+    form: str | None,
     overwrite: bool,
     report: Path | None,
     settings: dict[str, Any],
@@ -89,7 +90,7 @@ def process(
             search, others = Search((), errors=(error,), inputs=tuple(inputs)), []
         searches.append(search)
         left_out |= dict.fromkeys([*search.sentences(), *others])
-        for case in plan(search, output, names, folder=folder, maps=pipeline.maps):
+        for case in plan(search, output, names, folder=folder, maps=pipeline.maps, form=form):
             given = {
                 "modality": known,
                 "mask": mask,
@@ -112,6 +113,7 @@ def process(
         "mask": None if mask is None else str(mask),
         "spacing": spacing,
         "interpolate": interpolate,
+        "format": form,
         "pipelines": [one.settings() for one in pipelines],
     }
     return run_tasks(

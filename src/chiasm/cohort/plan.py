@@ -14,17 +14,22 @@ from chiasm.files import endings, stem
 from chiasm.files.find import FoundScan, Search, spare_inputs
 from chiasm.image.modality import modality_from_filename, split_modality
 
-# The ending of what is made of a DICOM series.
-SERIES_ENDING = ".nii.gz"
+DICOM, NIFTI = FORMS = ("dicom", "nifti")
+# The suffix of label maps, and the ending of images that are made of a DICOM series.
+LABEL_SUFFIX, SERIES_ENDING = "dseg", ".nii.gz"
 _DESC = re.compile(r"(?:^|_)desc-(?P<label>[^_]*)")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One scan and its outputs, in the order of the requested suffixes."""
+    """One scan and its outputs, in the order of the requested suffixes.
+
+    With ``dicom``, images are folders of files, and label maps are files that end with ``.dcm``.
+    """
 
     scan: FoundScan
     outputs: tuple[Path, ...]
+    dicom: bool = False
 
     @property
     def source(self) -> str:
@@ -64,6 +69,7 @@ def plan(
     *,
     folder: bool = False,
     maps: Sequence[str] = (),
+    form: str | None = None,
 ) -> list[Case]:
     """Plan the cases of a run, in the order in which the scans were found.
 
@@ -87,28 +93,41 @@ def plan(
     maps : sequence of str
         Names of maps that are written for the first output, after the other outputs: "std" gives
         ``sub-01_desc-std_T1w.nii.gz`` (`chiasm.methods.base.Translation`).
+    form : {"dicom", "nifti"}, optional
+        The format of what is made of DICOM series; by default DICOM. What is made of other scans
+        has the format of the scan.
 
     Raises
     ------
     UsageError
         The output is the name of one file for several scans or outputs; two scans would be written
-        to one file; or an input would be replaced that Chiasm did not make.
+        to one file; an input would be replaced that Chiasm did not make; or the format is not
+        known, or is DICOM for a scan that is no DICOM series.
     """
+    if form not in (None, *FORMS):
+        raise UsageError(explain("--format", form, "is not known", ", ".join(FORMS)))
     check_kind_of_output(output, search.inputs, folder=folder)
     to_file = _is_file_name(output)
     if to_file and len(search.scans) + len(search.errors) > 1:
         raise UsageError(explain("-o", output, "names one file", "a folder for several inputs"))
     if to_file:
+        if form == DICOM:
+            problem = "names a file that is not DICOM"
+            raise UsageError(explain("-o", output, problem, "a folder, or no --format dicom"))
         single = (output, *(map_beside(output, name) for name in maps))
         cases = [Case(scan, single) for scan in search.scans]
     else:
-        cases = _named(search.scans, output, suffixes, maps)
+        cases = _named(search.scans, output, suffixes, maps, form)
     spare_inputs((path for case in cases for path in case.outputs), search)
     return cases
 
 
 def _named(
-    scans: Sequence[FoundScan], output: Path, suffixes: Sequence[str], maps: Sequence[str]
+    scans: Sequence[FoundScan],
+    output: Path,
+    suffixes: Sequence[str],
+    maps: Sequence[str],
+    form: str | None,
 ) -> list[Case]:
     """The cases with outputs in a folder. All names are different."""
     names = Counter((scan.below, _entities(scan), _ending_for(scan)) for scan in scans)
@@ -117,12 +136,22 @@ def _named(
         entities, ending = _entities(scan), _ending_for(scan)
         if names[scan.below, entities, ending] > 1:
             entities = with_desc(entities, f"from {scan.modality or scan.name}")
-        outputs = tuple(output / scan.below / f"{entities}_{suffix}{ending}" for suffix in suffixes)
+        dicom = scan.series is not None and form != NIFTI
+        if form == DICOM and not dicom:
+            problem = f"does not fit {scan.path}, which is no DICOM series"
+            raise UsageError(explain("--format", form, problem, "DICOM series alone, or nifti"))
+        endings_of = [ending] * len(suffixes)
+        if dicom:  # a folder for an image, and a file for a label map
+            endings_of = [".dcm" if suffix == LABEL_SUFFIX else "" for suffix in suffixes]
+        outputs = tuple(
+            output / scan.below / f"{entities}_{suffix}{its_ending}"
+            for suffix, its_ending in zip(suffixes, endings_of, strict=True)
+        )
         outputs += tuple(map_beside(outputs[0], name) for name in maps)
         if outputs in cases:
             problem = f"would hold the results of both {cases[outputs].source} and {scan}"
             raise UsageError(explain("-o", outputs[0], problem, "inputs with different names"))
-        cases[outputs] = Case(scan, outputs)
+        cases[outputs] = Case(scan, outputs, dicom)
     return list(cases.values())
 
 

@@ -16,8 +16,12 @@ from typing import Any
 from chiasm import files
 from chiasm.cohort.plan import Case
 from chiasm.errors import CaseError, ChiasmError
+from chiasm.files.dicom.derived import Making
+from chiasm.files.dicom.image import write_series
+from chiasm.files.dicom.segmentation import write_segmentation
+from chiasm.image.volume import Volume
 from chiasm.machine.terminal import say, warn
-from chiasm.pipeline import Pipeline
+from chiasm.pipeline import Pipeline, Result
 
 _log = logging.getLogger("chiasm")
 _LIBRARIES = ("chiasm", "torch", "monai", "diffusers", "numpy", "scipy", "scikit-image")
@@ -43,7 +47,7 @@ class Task:
     def written(self) -> tuple[Path, ...]:
         """Every file that is written: the outputs, and the table beside a label map."""
         outputs = self.case.outputs
-        if self.pipeline.segmenter is None:
+        if self.pipeline.segmenter is None or self.case.dicom:
             return outputs
         labels = outputs[0 if self.pipeline.translator is None else 1]
         return (*outputs, labels.with_name(f"{files.stem(labels)}.tsv"))
@@ -160,7 +164,10 @@ def _done(task: Task, overwrite: bool, warned: set[str]) -> tuple[dict[str, Any]
         record["series"] = {"uid": scan.series.uid, "slices": scan.series.shape[2]}
     try:
         for path in task.written:
-            files.check_output(path, overwrite)
+            if case.dicom and path.suffix != ".dcm":
+                files.check_folder(path, overwrite, ending=".dcm")
+            else:
+                files.check_output(path, overwrite)
         result = pipeline(scan.image, warnings=scan.warnings, **task.given)
         for warning in result.warnings:
             if (line := f"chiasm: warning: {source}: {warning}") not in warned:
@@ -169,8 +176,15 @@ def _done(task: Task, overwrite: bool, warned: set[str]) -> tuple[dict[str, Any]
         translated = pipeline.translator is not None or scan.made_by_chiasm
         mark: files.Mark = "synthetic" if translated else "segmentation"
         like = scan.path if scan.series is None else None
-        for image, path in zip(result.images, case.outputs, strict=True):
-            files.write(image, path, overwrite=overwrite, mark=mark, like=like)
+        for place, (image, path) in enumerate(zip(result.images, case.outputs, strict=True), 1):
+            if case.dicom:
+                made = _making(task, result, files.words_of(mark), place)
+                if isinstance(image, Volume):
+                    write_series(image, path, made, overwrite=overwrite)
+                else:
+                    write_segmentation(image, path, made, overwrite=overwrite)
+            else:
+                files.write(image, path, overwrite=overwrite, mark=mark, like=like)
     except Exception as error:
         known = failure(error)
         if not isinstance(error, ChiasmError):
@@ -182,6 +196,30 @@ def _done(task: Task, overwrite: bool, warned: set[str]) -> tuple[dict[str, Any]
         return record | {"error": message}, message
     outputs = [str(path) for path in case.outputs]
     return record | {"outputs": outputs, **pipeline.settings(), **result.record}, None
+
+
+def _making(task: Task, result: Result, mark: str, place: int) -> Making:
+    """How an output of a DICOM series was made, in words for its headers and for its UIDs."""
+    pipeline, series = task.pipeline, task.case.scan.series
+    assert series is not None
+    known, settings = result.record.get("modality") or "a scan", pipeline.settings()
+    steps, words = [], "segmentation"
+    if pipeline.translator is not None:
+        model, method = pipeline.translator.model, settings["method"]
+        steps.append(f"translated from {known} to {model.config.target} by {model.name} ({method})")
+        words = f"synthetic {model.config.target}"
+    if pipeline.segmenter is not None:
+        steps.append(f"segmented by {pipeline.segmenter.name}")
+    kinds = (
+        (result.translation, words),
+        (result.labels, "segmentation" if pipeline.translator is None else f"labels of {words}"),
+        (result.deviation, f"deviation of {words}"),
+        (result.expected_error, f"expected error of {words}"),
+    )
+    named = [name for image, name in kinds if image is not None][place - 1]
+    sentence = f"The scan was {' and '.join(steps)}. It is for research and not for diagnosis."
+    facts = {**settings, "modality": known, "interpolate": task.given.get("interpolate", False)}
+    return Making(series, mark, named, sentence, facts, place)
 
 
 def _plain(value: Any) -> Any:

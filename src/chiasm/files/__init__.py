@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.absent import absent_content
-from chiasm.files.atomic import atomic, check_output, write_text
+from chiasm.files.atomic import atomic, check_folder, check_output, write_text
 from chiasm.files.format import Format
 from chiasm.files.label_table import nameless, read_table, table_text
 from chiasm.image.modality import modality_from_filename, modality_name
@@ -33,6 +33,7 @@ __all__ = [
     "Mark",
     "atomic",
     "check_contrast",
+    "check_folder",
     "check_output",
     "check_spacing",
     "description",
@@ -43,6 +44,7 @@ __all__ = [
     "read_mask",
     "said_by_chiasm",
     "stem",
+    "words_of",
     "write",
     "write_text",
 ]
@@ -111,10 +113,15 @@ def description(path: str | Path) -> str:
     return ""
 
 
+def words_of(mark: Mark) -> str:
+    """The words by which files with this mark begin to describe themselves."""
+    return f"{_MARKS[mark]} {version('chiasm')}"
+
+
 def png_mark() -> PngInfo:
     """The text of a PNG that marks a picture as made by Chiasm, so that it is no scan."""
     info = PngInfo()
-    info.add_text("Description", f"{_MARKS['synthetic']} {version('chiasm')}")
+    info.add_text("Description", words_of("synthetic"))
     return info
 
 
@@ -337,7 +344,7 @@ def write(
     form = _format_of(path, argument)
     check_output(path, overwrite, argument=argument)
     mark = "synthetic" if synthetic else mark
-    said = f"{_MARKS[mark]} {version('chiasm')}" if mark else ""
+    said = words_of(mark) if mark else ""
     if isinstance(volume, Volume):
         with atomic(path, argument=argument) as draft:
             form.write(draft, volume.array, volume.affine, name=path, like=like, description=said)

@@ -1,8 +1,9 @@
-"""Write complete files or none: a file is written under a temporary name and then renamed."""
+"""Write complete files or none: all are written under a temporary name and then renamed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +86,70 @@ def atomic(path: str | Path, *, argument: str = "-o") -> Iterator[Path]:
         raise CaseError(explain(argument, path, problem, _ROOM)) from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def check_folder(
+    folder: str | Path, overwrite: bool = False, *, ending: str, argument: str = "-o"
+) -> Path:
+    """Refuse an output folder that cannot be written, before any work is done for it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder to be written. The folder above it need not exist yet.
+    overwrite : bool
+        Whether the folder may exist already. It may then hold only files with this ending.
+    ending : str
+        The ending of the files that are written.
+    argument : str
+        The argument that named the folder; the error begins with it.
+
+    Raises
+    ------
+    CaseError
+        The folder exists and ``overwrite`` is False, it is a file, it holds other files, or it
+        cannot be created.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return check_output(folder, False, argument=argument)
+    if not overwrite:
+        raise CaseError(explain(argument, folder, "exists", "another name, or --overwrite"))
+    others = sorted(one.name for one in folder.iterdir() if not one.name.endswith(ending))
+    if others:
+        problem = f"holds other files ({others[0]})"
+        raise CaseError(explain(argument, folder, problem, "a folder that can be replaced"))
+    return folder
+
+
+@contextmanager
+def atomic_folder(folder: str | Path, *, argument: str = "-o") -> Iterator[Path]:
+    """Give a temporary folder to write to. On success it takes the place of ``folder``.
+
+    An earlier folder of this name is removed after the new one is complete.
+
+    Raises
+    ------
+    CaseError
+        The files cannot be written, for example because the disk is full. Nothing is left behind.
+    """
+    folder = Path(folder)
+    draft, old = (folder.with_name(f".{uuid.uuid4().hex[:12]}") for _ in range(2))
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        for path in draft.iterdir():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(draft, folder)
+    except OSError as error:
+        problem = f"could not be written ({error.strerror or error})"
+        raise CaseError(explain(argument, folder, problem, _ROOM)) from error
+    finally:
+        for one in (draft, old):
+            shutil.rmtree(one, ignore_errors=True)
 
 
 def write_text(

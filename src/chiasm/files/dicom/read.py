@@ -16,6 +16,8 @@ from chiasm.machine.free_memory import check_fits
 
 # The argument that names a series; an error begins with it.
 _ARGUMENT = "-i"
+# A slice this share of the distance beyond the last one still counts as the last one.
+_ROUNDED = 0.01
 
 
 def only_series(path: Path) -> Series:
@@ -94,7 +96,9 @@ def resampled(series: Series, array: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     heights = series.heights - series.heights[0]
     step = float(np.median(np.diff(heights)))
-    wanted = np.arange(int(np.floor(heights[-1] / step + 1e-6)) + 1) * step
+    # Positions are rounded in the headers.
+    count = int(np.floor(heights[-1] / step + _ROUNDED)) + 1
+    wanted = np.minimum(np.arange(count) * step, heights[-1])
     left = np.clip(np.searchsorted(heights, wanted, side="right") - 1, 0, len(heights) - 2)
     share = ((wanted - heights[left]) / np.diff(heights)[left]).astype(np.float32)
     made = (1 - share) * array[:, :, left] + share * array[:, :, left + 1]
