@@ -1,6 +1,7 @@
 """How uncertain a translation is: deviation and error, translatability, and lesions.
 
     python benchmarks/uncertainty.py [--data DIR] [--subjects 8] [--slices 6] [--samples 8]
+        [--methods regression,lmi-diffusion] [--keep]
 
 Three tables, on digital brains of unseen seeds and, with ``--data``, on the real scans of
 ``benchmarks/real.py``:
@@ -12,7 +13,8 @@ Three tables, on digital brains of unseen seeds and, with ``--data``, on the rea
 - lesions: how much of their contrast is kept, how many are missed, and how many false positives.
 
 Images are laid on [0, 1] by their own percentiles in the brain before they are compared. Models
-that look at neighbouring slices or at other planes translate the complete scan.
+that look at neighbouring slices or at other planes translate the complete scan. With --keep, saved
+rows of methods that are not among --methods stay, so that one method can be measured anew.
 """
 
 from __future__ import annotations
@@ -43,7 +45,16 @@ from chiasm.scoring import image_scores, lesion_scores, uncertainty
 from chiasm.scoring.slices import take
 from chiasm.segmenters import Segmenter
 from chiasm.segmenters.load import load_segmenter
-from harness import DIFFUSION, absent, add_brains, candidates, save, show, target_of
+from harness import (
+    DIFFUSION,
+    absent,
+    add_brains,
+    candidates,
+    results_before,
+    save,
+    show,
+    target_of,
+)
 from phantom import brains
 from phantom import cases as phantom_cases
 from real import cases as real_cases
@@ -258,6 +269,14 @@ def correlations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def _with_others(
+    before: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], measured: Sequence[str]
+) -> list[dict[str, Any]]:
+    """New rows, and those of before whose method was not measured now."""
+    kept = [row for row in before if row["method"].split(",")[0] not in measured]
+    return [*rows, *kept]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="real scans, as of benchmarks/real.py")
@@ -267,22 +286,29 @@ def main() -> None:
     parser.add_argument("--regression", default=DEFAULT_MODEL)
     parser.add_argument("--diffusion", default=DIFFUSION)
     parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER)
+    parser.add_argument("--methods", default="regression,lmi-diffusion")
+    parser.add_argument("--keep", action="store_true", help="keep the saved rows of other methods")
     parser.add_argument("--save", default="uncertainty")
     chosen = parser.parse_args()
 
-    models = {"regression": chosen.regression, "lmi-diffusion": chosen.diffusion}
+    known = {"regression": chosen.regression, "lmi-diffusion": chosen.diffusion}
+    wanted = chosen.methods.split(",")
+    if unknown := {*wanted} - {*known}:
+        parser.error(f"--methods {','.join(sorted(unknown))}: legal: {', '.join(known)}")
+    models = {name: model for name, model in known.items() if name in wanted}
     single: dict[str, Any] = {name: load_translator(model) for name, model in models.items()}
     several: dict[str, Any] = {
         name: load_translator(model, samples=chosen.samples) for name, model in models.items()
     }
-    regression = single["regression"]
+    regression = single.get("regression")
     segmenter = load_segmenter(chosen.segmenter)
     target = target_of(segmenter)
     unseen = ["PDw", "T2w", "FLAIR"]
 
     sampled, scored, scored_real, lesioned = [], [], [], []
     for case in phantom_cases(chosen, [target, *unseen], target, segmenter):
-        scored.append(score_translatability(case, regression, segmenter))
+        if regression is not None:
+            scored.append(score_translatability(case, regression, segmenter))
         if case.source.modality != target and int(case.subject) <= chosen.sampled:
             for name, one in single.items():
                 sampled += score_samples(case, name, one, several[name])
@@ -297,7 +323,8 @@ def main() -> None:
             # The target itself is scored once a subject.
             for one in (own, replace(own, source=own.real, complete=real)):
                 named = {"pair": f"{one.subject}, {one.pair}"}
-                if named["pair"] not in {row["pair"] for row in scored_real}:
+                done = {row["pair"] for row in scored_real}
+                if regression is not None and named["pair"] not in done:
                     scored_real.append(score_translatability(one, regression, segmenter) | named)
             named = {"pair": f"{own.subject}, {own.pair}"}
             sampled += [
@@ -307,6 +334,17 @@ def main() -> None:
             named = {"pair": f"{case.subject}, {case.pair}"}
             lesioned += [score_lesions(case, name, one) | named for name, one in single.items()]
 
+    if chosen.keep:
+        before = (results_before(chosen.save) or {"rows": {}})["rows"]
+        sampled, lesioned = (
+            _with_others(before.get(name, []), rows, wanted)
+            for name, rows in (("uncertainty", sampled), ("lesions", lesioned))
+        )
+        if regression is None:
+            every = before.get("translatability", [])
+            # The pairs of real scans begin with the name of the subject.
+            scored = [row for row in every if ", " not in row["pair"]]
+            scored_real = [row for row in every if ", " in row["pair"]]
     tables = {
         "uncertainty": means(sampled, UNCERTAINTY),
         "translatability": correlations(scored),
@@ -317,7 +355,8 @@ def main() -> None:
     columns = {"uncertainty": UNCERTAINTY, "lesions": LESIONS}
     for title, lines in tables.items():
         show(title, lines, columns.get(title, TRANSLATABILITY))
-    settings = {key: value for key, value in vars(chosen).items() if key != "data"}
+    left = ("data", "methods", "keep")
+    settings = {key: value for key, value in vars(chosen).items() if key not in left}
     rows = {"uncertainty": sampled, "translatability": scored + scored_real, "lesions": lesioned}
     save(chosen.save, settings, tables, rows)
 

@@ -147,6 +147,15 @@ def test_uncertainty(monkeypatch, results, tmp_path, quick):
     assert any("itk slice" in row["pair"] for row in rows["translatability"])
     drawn = [row for row in rows["uncertainty"] if "expected" not in row["method"]]
     assert all(row["diversity"] > 0 for row in drawn)
+    again = run(monkeypatch, "uncertainty", *BRAIN[:6], *words, "--methods", "regression", "--keep")
+    for table in ("uncertainty", "lesions"):
+        both = [
+            sorted(
+                (one for one in each["rows"][table] if one["method"] == "lmi-diffusion"), key=str
+            )
+            for each in (result, again)
+        ]
+        assert both[0] == both[1] != []
 
 
 def real_scans(folder):
