@@ -109,7 +109,7 @@ def test_one_file_for_one_named_scan(tmp_path):
     output = tmp_path / "made.nii.gz"
     for inputs in ([path], [path, tmp_path / "in/../in/a_PDw.nii.gz"]):
         (case,) = plan(find_scans(inputs), output, ["T1w"])
-        assert (case.source, case.outputs) == (path, (output,))
+        assert (case.scan.path, case.outputs) == (path, (output,))
     (case,) = plan(find_scans([path]), output, ["T1w"], maps=("std",))
     assert case.outputs == (output, tmp_path / "made_desc-std.nii.gz")
     assert plan(find_scans([tmp_path / "nowhere.nii"]), output, ["T1w"]) == []
@@ -159,7 +159,7 @@ def test_a_second_run_into_the_dataset_does_the_new_subjects(tmp_path, place, de
     outputs(output, "sub-01")
     search = find_scans([tmp_path], leave_out="T1w")
     cases = plan(search, output, ["T1w", "dseg"], folder=True)
-    assert [case.source.name for case in cases] == ["sub-01_T2w.nii.gz", "sub-02_T2w.nii.gz"]
+    assert [case.scan.path.name for case in cases] == ["sub-01_T2w.nii.gz", "sub-02_T2w.nii.gz"]
     finished, new = cases
     with pytest.raises(CaseError, match="exists"):
         files.check_output(finished.outputs[0])

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from chiasm.cohort.record import RECORDS
 from chiasm.image.intensity import IntensityMap
 
 SHAPE = (24, 28, 6)
@@ -55,9 +56,10 @@ def load(path):
 
 
 def files_below(folder):
-    """Names of all files below a folder, hidden ones too."""
+    """Names of all files below a folder, hidden ones too, but without the records of its cases."""
     folder = Path(folder)
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    names = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    return sorted(str(name) for name in names if RECORDS not in name.parts)
 
 
 @dataclass(frozen=True)

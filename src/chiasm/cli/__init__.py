@@ -12,6 +12,7 @@ from chiasm.cli import compare, demo, evaluate, info, phantom, run, segment, tra
 from chiasm.cli.method_options import with_method_options
 from chiasm.errors import ChiasmError, explain
 from chiasm.machine import terminal
+from chiasm.machine.stop import Stopped
 
 _INTERRUPTED = 130  # the exit code of shells, 128 + SIGINT
 
@@ -67,6 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
             code = _fail("interrupted", _INTERRUPTED)
     except ChiasmError as error:
         code = _fail(str(error), error.exit_code)
+    except Stopped as error:
+        code = _fail("stopped", error.exit_code)
     except BrokenPipeError:  # the reader closed the pipe, as in `chiasm info | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

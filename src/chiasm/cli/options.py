@@ -113,6 +113,33 @@ Device = Annotated[
     str, typer.Option(help="The device that networks run on: auto, cpu, cuda, cuda:N or mps.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Existing outputs are replaced.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Scans that are finished are skipped. Scans whose outputs are incomplete, or whose "
+        "source, models or settings changed, are done again.",
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        help="The share of the scans that is done, such as 2/8. Several machines or jobs can then "
+        "divide the scans.",
+        show_default="that of the job of a SLURM array, otherwise all",
+    ),
+]
+Executor = Annotated[
+    str,
+    typer.Option(
+        help="What runs the scans: local (this process) or ray (several processes on this machine, "
+        "or the Ray cluster at RAY_ADDRESS)."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="The number of processes of the executor ray, at least 1.", show_default="1"),
+]
 Report = Annotated[
     Path | None,
     typer.Option(

@@ -25,6 +25,10 @@ def command(
     threads: o.Threads = None,
     device: o.Device = "auto",
     overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
+    shard: o.Shard = None,
+    executor: o.Executor = "local",
+    workers: o.Workers = None,
     report: o.Report = None,
     *,
     options: dict[str, Any],
@@ -33,33 +37,28 @@ def command(
 
     The outputs of each scan are the translated scan and a label map (_dseg) with its table.
     """
-    from chiasm.cli.shared import load_extractor, process, set_threads
+    from chiasm.cli.shared import Cohort, process
+    from chiasm.cohort.recipe import Recipe
     from chiasm.machine.device import Resources
-    from chiasm.methods.load import load_translator
-    from chiasm.pipeline import Pipeline
-    from chiasm.segmenters.load import load_segmenter
 
-    resources = Resources(batch=batch, device=device)
-    set_threads(threads)
-    translator = load_translator(model, method, to, resources=resources, **options)
-    pipeline = Pipeline(
-        translator,
-        load_segmenter(segmenter, resources),
-        extractor=load_extractor(extract, mask, resources),
-        check_translatability=True,
+    recipe = Recipe(
+        segmenter=segmenter,
+        model=model,
+        method=method,
+        targets=(to,),
+        options=options,
+        extract=extract,
+        resources=Resources(batch=batch, device=device),
+        threads=threads,
     )
     return process(
-        [pipeline],
+        recipe,
         input,
         output,
-        [[translator.model.config.target, "dseg"]],
+        Cohort(overwrite, resume, shard, executor, workers, report),
         modality=modality,
         mask=mask,
         spacing=spacing,
         interpolate=interpolate,
         form=format,
-        overwrite=overwrite,
-        report=report,
-        settings={"batch": batch, "device": device, "threads": threads},
-        folder=True,
     )

@@ -20,28 +20,32 @@ def command(
     threads: o.Threads = None,
     device: o.Device = "auto",
     overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
+    shard: o.Shard = None,
+    executor: o.Executor = "local",
+    workers: o.Workers = None,
     report: o.Report = None,
 ) -> int:
     """Segment scans of the segmenter's modality, on their own grid."""
-    from chiasm.cli.shared import load_extractor, process, set_threads
+    from chiasm.cli.shared import Cohort, process
+    from chiasm.cohort.recipe import Recipe
     from chiasm.machine.device import Resources
-    from chiasm.pipeline import Pipeline
-    from chiasm.segmenters.load import load_segmenter
 
-    resources = Resources(batch=batch, device=device)
-    set_threads(threads)
-    extractor = load_extractor(extract, mask, resources)
+    recipe = Recipe(
+        translate=False,
+        segmenter=segmenter,
+        extract=extract,
+        resources=Resources(batch=batch, device=device),
+        threads=threads,
+    )
     return process(
-        [Pipeline(segmenter=load_segmenter(segmenter, resources), extractor=extractor)],
+        recipe,
         input,
         output,
-        [["dseg"]],
+        Cohort(overwrite, resume, shard, executor, workers, report),
         modality=modality,
         mask=mask,
         spacing=spacing,
         interpolate=interpolate,
         form=format,
-        overwrite=overwrite,
-        report=report,
-        settings={"batch": batch, "device": device, "threads": threads},
     )

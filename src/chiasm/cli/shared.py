@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from chiasm import files
-from chiasm.cohort.plan import check_kind_of_output, plan
-from chiasm.cohort.run import Task, run_tasks
+from chiasm.cohort.executors import LOCAL, executor_of
+from chiasm.cohort.plan import check_kind_of_output, is_file_name, plan
+from chiasm.cohort.recipe import Recipe
+from chiasm.cohort.record import Records
+from chiasm.cohort.run import How, Task, run_tasks
+from chiasm.cohort.shard import shard_of
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.find import Search, find_scans, spare_inputs
 from chiasm.image.modality import modality_name
-from chiasm.machine.device import Resources
-from chiasm.pipeline import EXTRACT, Pipeline, check_extract
-from chiasm.segmenters import Segmenter
+from chiasm.machine.terminal import say
+from chiasm.pipeline import Pipeline
 
 
 def set_threads(threads: int | None) -> None:
@@ -29,84 +31,80 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)  # the LMI kernel uses the same number
 
 
-def load_extractor(
-    extract: str | None, mask: Path | None, resources: Resources
-) -> Segmenter | None:
-    """What finds the brain, or None. A mask beside it raises `UsageError`."""
-    if extract is None:
-        return None
-    check_extract(extract, mask)
-    from chiasm.segmenters.load import load_segmenter
+@dataclass(frozen=True)
+class Cohort:
+    """The options of a command that say which scans are done, where, and by how many processes."""
 
-    return load_segmenter(extract, resources, EXTRACT)
+    overwrite: bool = False
+    resume: bool = False
+    shard: str | None = None
+    executor: str = LOCAL
+    workers: int | None = None
+    report: Path | None = None
 
 
 def process(
-    pipelines: Sequence[Pipeline],
+    recipe: Recipe,
     inputs: Sequence[Path],
     output: Path,
-    suffixes: Sequence[Sequence[str]],
+    cohort: Cohort,
     *,
     modality: str | None,
     mask: Path | None,
     spacing: float | None,
     interpolate: bool,
     form: str | None,
-    overwrite: bool,
-    report: Path | None,
-    settings: dict[str, Any],
-    folder: bool = False,
 ) -> int:
     """Find scans, process each with every pipeline, and write the results and the report.
 
     The command line and the models are checked before any file of the inputs is opened.
-
-    Parameters
-    ----------
-    pipelines : sequence of Pipeline
-        One for each target.
-    suffixes : sequence of sequence of str
-        The BIDS suffixes of each pipeline's outputs.
-    folder : bool
-        As in `chiasm.cohort.plan.plan`.
 
     Returns
     -------
     int
         The exit code.
     """
+    recipe.check(mask)
+    shard = shard_of(cohort.shard)
     known = None if modality is None else modality_name(modality, "--modality")
     files.check_spacing(spacing)
+    pipelines = recipe.pipelines()
+    folder = len(pipelines) > 1 or len(recipe.suffixes(pipelines[0])) > 1
     check_kind_of_output(output, inputs, folder=folder)
+    if cohort.resume and is_file_name(output):
+        problem = "names one file"
+        raise UsageError(explain("-o", output, problem, "a folder, or no --resume"))
+    executor = executor_of(cohort.executor, cohort.workers, recipe)
     for pipeline in pipelines:
         pipeline.load()
     tasks: list[Task] = []
     searches: list[Search] = []
     left_out: dict[str, None] = {}
-    for pipeline, names in zip(pipelines, suffixes, strict=True):
+    given = {"modality": known, "mask": mask, "spacing": spacing, "interpolate": interpolate}
+    for place, pipeline in enumerate(pipelines):
         try:
             search, others = _search(inputs, pipeline, known)
         except CaseError as error:  # also listed in the report
             search, others = Search((), errors=(error,), inputs=tuple(inputs)), []
         searches.append(search)
         left_out |= dict.fromkeys([*search.sentences(), *others])
+        names = recipe.suffixes(pipeline)
         for case in plan(search, output, names, folder=folder, maps=pipeline.maps, form=form):
-            given = {
-                "modality": known,
-                "mask": mask,
-                "spacing": spacing,
-                "interpolate": interpolate,
-            }
-            tasks.append(Task(case, pipeline, given))
+            tasks.append(Task(case, pipeline, given, place))
     if mask is not None:
         spare_inputs((path for task in tasks for path in task.written), [mask])
+    report = None if cohort.report is None else shard.named(cohort.report)
     if report is not None:
         for search in searches:
             spare_inputs([report], search, "--report")
         spare_inputs([report], [mask] if mask else [], "--report")
         _spare_outputs(report, tasks)
     errors = dict.fromkeys(str(error) for search in searches for error in search.errors)
-    asked = settings | {
+    if shard.count > 1:
+        own = shard.of(tasks)
+        say(f"This is share {shard} of the scans: {len(own)} of {len(tasks)}.")
+        tasks = own
+    asked = recipe.settings() | {
         "input": [str(one) for one in inputs],
         "output": str(output),
         "modality": known,
@@ -114,14 +112,18 @@ def process(
         "spacing": spacing,
         "interpolate": interpolate,
         "format": form,
+        "shard": str(shard),
+        "executor": cohort.executor,
         "pipelines": [one.settings() for one in pipelines],
     }
+    records = None if is_file_name(output) else Records(output)
     return run_tasks(
         tasks,
         [CaseError(message) for message in errors],
         settings=asked,
         left_out=list(left_out),
-        overwrite=overwrite,
+        how=How(cohort.overwrite, cohort.resume, records),
+        executor=executor,
         report=report,
     )
 

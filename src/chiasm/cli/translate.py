@@ -23,38 +23,41 @@ def command(
     threads: o.Threads = None,
     device: o.Device = "auto",
     overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
+    shard: o.Shard = None,
+    executor: o.Executor = "local",
+    workers: o.Workers = None,
     report: o.Report = None,
     *,
     options: dict[str, Any],
 ) -> int:
     """Translate scans into the target modality, on their own grid."""
-    from chiasm.cli.shared import load_extractor, process, set_threads
+    from chiasm.cli.shared import Cohort, process
+    from chiasm.cohort.recipe import Recipe
     from chiasm.errors import UsageError, explain
     from chiasm.image.modality import modality_name
     from chiasm.machine.device import Resources
-    from chiasm.methods.load import load_translator
-    from chiasm.pipeline import Pipeline
 
-    resources = Resources(batch=batch, device=device)
-    set_threads(threads)
     targets = [None] if to is None else to.split(",")
     if to is not None and len({modality_name(one, "--to") for one in to.split(",")}) < len(targets):
         raise UsageError(explain("--to", to, "names a target twice", "each target once"))
-    first = load_translator(model, method, targets[0], resources=resources, **options)
-    translators = [first, *(first.towards(name or "") for name in targets[1:])]
-    extractor = load_extractor(extract, mask, resources)
+    recipe = Recipe(
+        model=model,
+        method=method,
+        targets=tuple(targets),
+        options=options,
+        extract=extract,
+        resources=Resources(batch=batch, device=device),
+        threads=threads,
+    )
     return process(
-        [Pipeline(one, extractor=extractor, check_translatability=True) for one in translators],
+        recipe,
         input,
         output,
-        [[one.model.config.target] for one in translators],
+        Cohort(overwrite, resume, shard, executor, workers, report),
         modality=modality,
         mask=mask,
         spacing=spacing,
         interpolate=interpolate,
         form=format,
-        overwrite=overwrite,
-        report=report,
-        settings={"batch": batch, "device": device, "threads": threads},
-        folder=len(translators) > 1,
     )

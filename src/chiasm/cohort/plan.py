@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chiasm.cohort.recipe import LABEL_SUFFIX
 from chiasm.errors import UsageError, explain
 from chiasm.files import endings, stem
 from chiasm.files.find import FoundScan, Search, spare_inputs
 from chiasm.image.modality import modality_from_filename, split_modality
 
 DICOM, NIFTI = FORMS = ("dicom", "nifti")
-# The suffix of label maps, and the ending of images that are made of a DICOM series.
-LABEL_SUFFIX, SERIES_ENDING = "dseg", ".nii.gz"
+# The ending of NIfTI files that are made of a DICOM series.
+SERIES_ENDING = ".nii.gz"
 _DESC = re.compile(r"(?:^|_)desc-(?P<label>[^_]*)")
 
 
@@ -53,7 +54,7 @@ def check_kind_of_output(output: Path, inputs: Sequence[Path], *, folder: bool =
     UsageError
         The output is the name of a file, but there are several outputs or a folder of inputs.
     """
-    if not _is_file_name(output):
+    if not is_file_name(output):
         return
     if folder:
         problem = "names one file"
@@ -107,7 +108,7 @@ def plan(
     if form not in (None, *FORMS):
         raise UsageError(explain("--format", form, "is not known", ", ".join(FORMS)))
     check_kind_of_output(output, search.inputs, folder=folder)
-    to_file = _is_file_name(output)
+    to_file = is_file_name(output)
     if to_file and len(search.scans) + len(search.errors) > 1:
         raise UsageError(explain("-o", output, "names one file", "a folder for several inputs"))
     if to_file:
@@ -186,7 +187,8 @@ def map_beside(image: Path, kind: str) -> Path:
     return image.with_name(f"{'_'.join(parts)}{ending}")
 
 
-def _is_file_name(path: Path) -> bool:
+def is_file_name(path: Path) -> bool:
+    """Whether an output has the name of a file, and not that of a folder."""
     return not path.is_dir() and path.name.lower().endswith(endings())
 
 

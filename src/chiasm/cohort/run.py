@@ -6,24 +6,29 @@ import json
 import logging
 import platform
 import sys
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from chiasm import files
 from chiasm.cohort.plan import Case
+from chiasm.cohort.record import Records, facts_of
 from chiasm.errors import CaseError, ChiasmError
 from chiasm.files.dicom.derived import Making
 from chiasm.files.dicom.image import write_series
 from chiasm.files.dicom.segmentation import write_segmentation
 from chiasm.image.volume import Volume
+from chiasm.machine.stop import Stopped, stoppable
 from chiasm.machine.terminal import say, warn
 from chiasm.pipeline import Pipeline, Result
 
 _log = logging.getLogger("chiasm")
+# Seconds of a run after which its lines tell the time that is left.
+_TELL_TIME_AFTER = 30.0
 _LIBRARIES = ("chiasm", "torch", "monai", "diffusers", "numpy", "scipy", "scikit-image")
 
 
@@ -36,12 +41,15 @@ class Task:
     case : Case
     pipeline : Pipeline
     given : mapping
-        Further arguments of the pipeline: mask, modality and spacing.
+        Further arguments of the pipeline: mask, modality, spacing and interpolate.
+    place : int
+        The place of the pipeline among those of the command.
     """
 
     case: Case
     pipeline: Pipeline
     given: Mapping[str, Any] = field(default_factory=dict)
+    place: int = 0
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -80,13 +88,92 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(one in str(error).lower() for one in words)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task: its record, and its error in one line if it failed."""
+
+    record: dict[str, Any]
+    error: str | None = None
+    skipped: bool = False
+
+
+class Executor(Protocol):
+    """Does tasks in this process or in others."""
+
+    def outcomes(self, tasks: Sequence[Task], do: How) -> Iterator[tuple[int, Outcome]]:
+        """The number of each task and its outcome, in the order in which they end."""
+
+
+class Local:
+    """Does one task after another in this process."""
+
+    def outcomes(self, tasks: Sequence[Task], do: How) -> Iterator[tuple[int, Outcome]]:
+        """See `Executor`."""
+        for number, task in enumerate(tasks):
+            yield number, do(task)
+
+
+@dataclass(frozen=True)
+class How:
+    """How tasks are done.
+
+    Attributes
+    ----------
+    overwrite : bool
+        Whether existing outputs are replaced.
+    resume : bool
+        Whether finished cases are skipped, and outputs of Chiasm that are incomplete or of other
+        settings are replaced.
+    records : Records or None
+        Where finished cases are recorded; None if the output is one file.
+    """
+
+    overwrite: bool = False
+    resume: bool = False
+    records: Records | None = None
+
+    def __call__(self, task: Task) -> Outcome:
+        """Do one task. Every error becomes part of the outcome."""
+        source = task.case.source
+        record: dict[str, Any] = {"input": source}
+        if (series := task.case.scan.series) is not None:
+            record["series"] = {"uid": series.uid, "slices": series.shape[2]}
+        try:
+            facts = {} if self.records is None else facts_of(task)
+            if self.resume and self.records is not None:
+                if self.records.is_finished(task, facts):
+                    outputs = [str(path) for path in task.case.outputs]
+                    return Outcome(record | {"outputs": outputs, "skipped": True}, skipped=True)
+                for path in task.written:
+                    files.remove_drafts(path)
+            record |= _done(task, self._may_replace(task))
+            if self.records is not None:
+                self.records.write(task, facts)
+        except Exception as error:
+            known = failure(error)
+            if not isinstance(error, ChiasmError):
+                record["traceback"] = traceback.format_exc()
+                _log.debug("%s", record["traceback"])
+            message = str(known)
+            if not any(str(path) in message for path in (source, *task.case.outputs)):
+                message = f"-i {source}: {message}"
+            return Outcome(record | {"error": message}, message)
+        return Outcome(record)
+
+    def _may_replace(self, task: Task) -> bool:
+        if self.overwrite or not self.resume or self.records is None:
+            return self.overwrite
+        return self.records.may_be_replaced(task)
+
+
 def run_tasks(
     tasks: Sequence[Task],
     errors: Sequence[CaseError],
     *,
     settings: Mapping[str, Any],
     left_out: Sequence[str] = (),
-    overwrite: bool = False,
+    how: How | None = None,
+    executor: Executor | None = None,
     report: Path | None = None,
 ) -> int:
     """Process every task. A task that fails is reported on stderr, and the others are still done.
@@ -102,8 +189,9 @@ def run_tasks(
         The settings of the command, for the report.
     left_out : sequence of str
         Whole sentences that say which files of the input folders are not processed.
-    overwrite : bool
-        Whether existing outputs are replaced.
+    how : How, optional
+    executor : Executor, optional
+        By default one task is done after another in this process.
     report : Path, optional
         The JSON file for the report.
 
@@ -117,28 +205,32 @@ def run_tasks(
     CaseError
         The report cannot be written. This is checked before any scan is processed.
     """
+    how = how or How()
+    replaced = how.overwrite or how.resume
     if report is not None:
-        files.check_output(report, overwrite, argument="--report")
+        files.check_output(report, replaced, argument="--report")
     failed = [str(error) for error in errors]
-    records: list[dict[str, Any]] = []
-    for sentence in left_out:
-        warn(f"chiasm: {sentence}")
-    for message in failed:
+    for message in (*left_out, *failed):
         warn(f"chiasm: {message}")
-    warned: set[str] = set()
-    finished = False
+    outcomes: dict[int, Outcome] = {}
+    told: set[str] = set()
+    start, finished = time.monotonic(), False
     try:
-        for number, task in enumerate(tasks, start=1):
-            record, error = _done(task, overwrite, warned)
-            records.append(record)
-            if error is not None:
-                failed.append(error)
-                warn(f"chiasm: {error}")
-                continue
-            outputs = ", ".join(record["outputs"])
-            say(f"[{number}/{len(tasks)}] {task.case.source} -> {outputs}")
+        with stoppable():
+            for number, outcome in (executor or Local()).outcomes(tasks, how):
+                outcomes[number] = outcome
+                _tell(tasks[number], outcome, outcomes, len(tasks), time.monotonic() - start, told)
         finished = True
+    except (KeyboardInterrupt, Stopped):
+        done = sum(one.error is None for one in outcomes.values())
+        words = f"{done} of {len(tasks)} scans are finished"
+        if how.records is not None:
+            words += ". The same command with --resume goes on"
+        warn(f"chiasm: The run was stopped: {words}.")
+        raise
     finally:
+        ended = [outcomes[number] for number in sorted(outcomes)]
+        failed += [one.error for one in ended if one.error is not None]
         if report is not None:
             content = {
                 "chiasm": version("chiasm"),
@@ -146,56 +238,76 @@ def run_tasks(
                 "command": sys.argv[1:],
                 "settings": dict(settings),
                 "finished": finished,
+                "seconds": round(time.monotonic() - start, 1),
                 "left_out": list(left_out),
-                "cases": records,
+                "cases": [one.record for one in ended],
                 "failed": failed,
             }
             text = json.dumps(content, indent=2, default=_plain) + "\n"
-            files.write_text(report, text, overwrite=overwrite, argument="--report")
+            files.write_text(report, text, overwrite=replaced, argument="--report")
+    skipped = sum(one.skipped for one in outcomes.values())
+    if skipped:
+        say(f"{skipped} of {len(tasks)} scans were finished before and were skipped.")
     return 1 if failed else 0
 
 
-def _done(task: Task, overwrite: bool, warned: set[str]) -> tuple[dict[str, Any], str | None]:
-    """Process one task. Return its record, and its error in one line if it failed."""
+def _tell(
+    task: Task,
+    outcome: Outcome,
+    outcomes: Mapping[int, Outcome],
+    count: int,
+    seconds: float,
+    told: set[str],
+) -> None:
+    """Print the line of a task that ended, and its warnings; each warning once."""
+    if outcome.skipped:
+        return
+    if outcome.error is not None:
+        warn(f"chiasm: {outcome.error}")
+        return
+    for warning in outcome.record.get("warnings", ()):
+        line = f"chiasm: warning: {task.case.source}: {warning}"
+        if line not in told:
+            told.add(line)
+            warn(line)
+    outputs = ", ".join(outcome.record["outputs"])
+    done = sum(not one.skipped for one in outcomes.values())
+    left = seconds / done * (count - len(outcomes))
+    later = "" if seconds < _TELL_TIME_AFTER or not left else f" ({_duration(left)} left)"
+    say(f"[{len(outcomes)}/{count}] {task.case.source} -> {outputs}{later}")
+
+
+def _duration(seconds: float) -> str:
+    """A time in words, such as "2 h 5 min"."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _done(task: Task, overwrite: bool) -> dict[str, Any]:
+    """Process one task, and return its record."""
     case, pipeline, scan = task.case, task.pipeline, task.case.scan
-    source = case.source
-    record: dict[str, Any] = {"input": source}
-    if scan.series is not None:
-        record["series"] = {"uid": scan.series.uid, "slices": scan.series.shape[2]}
-    try:
-        for path in task.written:
-            if case.dicom and path.suffix != ".dcm":
-                files.check_folder(path, overwrite, ending=".dcm")
+    for path in task.written:
+        if case.dicom and path.suffix != ".dcm":
+            files.check_folder(path, overwrite, ending=".dcm")
+        else:
+            files.check_output(path, overwrite)
+    result = pipeline(scan.image, warnings=scan.warnings, **task.given)
+    translated = pipeline.translator is not None or scan.made_by_chiasm
+    mark: files.Mark = "synthetic" if translated else "segmentation"
+    like = scan.path if scan.series is None else None
+    for place, (image, path) in enumerate(zip(result.images, case.outputs, strict=True), 1):
+        if case.dicom:
+            made = _making(task, result, files.words_of(mark), place)
+            if isinstance(image, Volume):
+                write_series(image, path, made, overwrite=overwrite)
             else:
-                files.check_output(path, overwrite)
-        result = pipeline(scan.image, warnings=scan.warnings, **task.given)
-        for warning in result.warnings:
-            if (line := f"chiasm: warning: {source}: {warning}") not in warned:
-                warned.add(line)
-                warn(line)
-        translated = pipeline.translator is not None or scan.made_by_chiasm
-        mark: files.Mark = "synthetic" if translated else "segmentation"
-        like = scan.path if scan.series is None else None
-        for place, (image, path) in enumerate(zip(result.images, case.outputs, strict=True), 1):
-            if case.dicom:
-                made = _making(task, result, files.words_of(mark), place)
-                if isinstance(image, Volume):
-                    write_series(image, path, made, overwrite=overwrite)
-                else:
-                    write_segmentation(image, path, made, overwrite=overwrite)
-            else:
-                files.write(image, path, overwrite=overwrite, mark=mark, like=like)
-    except Exception as error:
-        known = failure(error)
-        if not isinstance(error, ChiasmError):
-            record["traceback"] = traceback.format_exc()
-            _log.debug("%s", record["traceback"])
-        message = str(known)
-        if not any(str(path) in message for path in (source, *case.outputs)):
-            message = f"-i {source}: {message}"
-        return record | {"error": message}, message
+                write_segmentation(image, path, made, overwrite=overwrite)
+        else:
+            files.write(image, path, overwrite=overwrite, mark=mark, like=like)
     outputs = [str(path) for path in case.outputs]
-    return record | {"outputs": outputs, **pipeline.settings(), **result.record}, None
+    return {"outputs": outputs, **pipeline.settings(), **result.record}
 
 
 def _making(task: Task, result: Result, mark: str, place: int) -> Making:

@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from chiasm.errors import CaseError, UsageError, explain
 from chiasm.files.absent import absent_content
-from chiasm.files.atomic import atomic, check_folder, check_output, write_text
+from chiasm.files.atomic import atomic, check_folder, check_output, remove_drafts, write_text
 from chiasm.files.format import Format
 from chiasm.files.label_table import nameless, read_table, table_text
 from chiasm.image.modality import modality_from_filename, modality_name
@@ -42,6 +42,7 @@ __all__ = [
     "read",
     "read_labels",
     "read_mask",
+    "remove_drafts",
     "said_by_chiasm",
     "stem",
     "words_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -59,6 +60,25 @@ def check_output(
     return path
 
 
+def _prefix(path: Path) -> str:
+    """How the names of all drafts of a file or a folder begin."""
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:10]}-"
+
+
+def _draft(path: Path, ending: str = "") -> Path:
+    return path.with_name(f"{_prefix(path)}{uuid.uuid4().hex[:8]}{ending}")
+
+
+def remove_drafts(path: str | Path) -> None:
+    """Remove the drafts of a file or a folder that a killed process left behind."""
+    path = Path(path)
+    for draft in path.parent.glob(f"{_prefix(path)}*"):
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic(path: str | Path, *, argument: str = "-o") -> Iterator[Path]:
     """Give a temporary path to write to. On success it is renamed to ``path``, else removed.
@@ -74,7 +94,7 @@ def atomic(path: str | Path, *, argument: str = "-o") -> Iterator[Path]:
     """
     path = Path(path)
     ending = "".join(path.suffixes[-2:])
-    draft = path.with_name(f".{uuid.uuid4().hex[:12]}{ending}")
+    draft = _draft(path, ending)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
@@ -134,7 +154,7 @@ def atomic_folder(folder: str | Path, *, argument: str = "-o") -> Iterator[Path]
         The files cannot be written, for example because the disk is full. Nothing is left behind.
     """
     folder = Path(folder)
-    draft, old = (folder.with_name(f".{uuid.uuid4().hex[:12]}") for _ in range(2))
+    draft, old = _draft(folder), _draft(folder)
     try:
         draft.mkdir(parents=True)
         yield draft
