@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -56,6 +58,16 @@ class RayWorkers:
         if recipe.threads is None:  # the processes share the CPUs
             recipe = replace(recipe, threads=max(1, (os.cpu_count() or 1) // workers))
         self.recipe, self.workers = recipe, workers
+        if not os.environ.get("RAY_ADDRESS"):
+            self._check_cpus(workers, os.cpu_count() or 1)
+
+    def _check_cpus(self, workers: int, there: float) -> None:
+        """Refuse (`UsageError`) more than there are, for which Ray would wait for ever."""
+        needed = workers * (self.recipe.threads or 1)
+        if needed > there:
+            problem = f"needs {needed:g} CPUs, and Ray has {there:g}"
+            legal = "fewer, or fewer --threads"
+            raise UsageError(explain("--workers", self.workers, problem, legal))
 
     def outcomes(self, tasks: Sequence[Task], do: How) -> Iterator[tuple[int, Outcome]]:
         """See `chiasm.cohort.run.Executor`."""
@@ -93,12 +105,9 @@ class RayWorkers:
 
     def _workers(self, ray: Any, count: int) -> list[Any]:
         there = ray.cluster_resources()
-        cpus, gpus = (float(there.get(kind, 0)) for kind in ("CPU", "GPU"))
+        self._check_cpus(count, float(there.get("CPU", 0)))
+        gpus = float(there.get("GPU", 0))
         asked = {"num_cpus": self.recipe.threads or 1, "num_gpus": gpus / self.workers}
-        if count * asked["num_cpus"] > cpus:
-            problem = f"needs {count * asked['num_cpus']:g} CPUs, and Ray has {cpus:g}"
-            legal = "fewer, or fewer --threads"
-            raise UsageError(explain("--workers", self.workers, problem, legal))
         kind = ray.remote(Worker).options(max_restarts=-1, **asked)
         plugins = os.environ.get("CHIASM_PLUGINS", "")
         return [kind.remote(self.recipe, plugins) for _ in range(count)]
@@ -132,8 +141,11 @@ def _begin() -> tuple[Any, bool]:
     how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         how |= {"include_dashboard": False, "address": "local"}
+    stop = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**how)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, stop)  # Ray puts its own in place of it
     except Exception as error:
         problem = f"could not be started ({_first_line(error)})"
         legal = "a Ray cluster at RAY_ADDRESS, or no RAY_ADDRESS for this machine"
