@@ -21,8 +21,10 @@ test: install
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
 
-# All tests, including those that take minutes: complete trainings and the documented commands.
+# All tests, including those that take minutes: complete trainings, the documented commands, and programs
+# of others such as validators and Ray. Debian's dicom3tools adds one more.
 test-all: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[interoperability]"
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(MAKE) -C benchmarks test
 

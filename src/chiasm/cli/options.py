@@ -140,6 +140,22 @@ Workers = Annotated[
     int | None,
     typer.Option(help="The number of processes of the executor ray, at least 1.", show_default="1"),
 ]
+Participants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--participant-label",
+        help="A participant of a BIDS dataset, such as 01 or sub-01. This option can be repeated.",
+        show_default="all",
+    ),
+]
+Sessions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--session",
+        help="A session of a BIDS dataset, such as 1 or ses-1. This option can be repeated.",
+        show_default="all",
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(

@@ -25,6 +25,8 @@ def command(
     executor: o.Executor = "local",
     workers: o.Workers = None,
     report: o.Report = None,
+    participants: o.Participants = None,
+    sessions: o.Sessions = None,
 ) -> int:
     """Segment scans of the segmenter's modality, on their own grid."""
     from chiasm.cli.shared import Cohort, process
@@ -42,7 +44,16 @@ def command(
         recipe,
         input,
         output,
-        Cohort(overwrite, resume, shard, executor, workers, report),
+        Cohort(
+            overwrite,
+            resume,
+            shard,
+            executor,
+            workers,
+            report,
+            participants or (),
+            sessions or (),
+        ),
         modality=modality,
         mask=mask,
         spacing=spacing,

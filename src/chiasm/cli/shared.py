@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chiasm import files
+from chiasm.cohort.derivatives import derivatives_of
 from chiasm.cohort.executors import LOCAL, executor_of
 from chiasm.cohort.plan import check_kind_of_output, is_file_name, plan
 from chiasm.cohort.recipe import Recipe
@@ -41,6 +42,8 @@ class Cohort:
     executor: str = LOCAL
     workers: int | None = None
     report: Path | None = None
+    participants: Sequence[str] = ()
+    sessions: Sequence[str] = ()
 
 
 def process(
@@ -74,6 +77,7 @@ def process(
     if cohort.resume and is_file_name(output):
         problem = "names one file"
         raise UsageError(explain("-o", output, problem, "a folder, or no --resume"))
+    derivatives = derivatives_of(output, inputs)
     executor = executor_of(cohort.executor, cohort.workers, recipe)
     for pipeline in pipelines:
         pipeline.load()
@@ -86,11 +90,20 @@ def process(
             search, others = _search(inputs, pipeline, known)
         except CaseError as error:  # also listed in the report
             search, others = Search((), errors=(error,), inputs=tuple(inputs)), []
+        search = _chosen(search, cohort)
         searches.append(search)
         left_out |= dict.fromkeys([*search.sentences(), *others])
         names = recipe.suffixes(pipeline)
-        for case in plan(search, output, names, folder=folder, maps=pipeline.maps, form=form):
-            tasks.append(Task(case, pipeline, given, place))
+        cases = plan(
+            search,
+            output,
+            names,
+            folder=folder,
+            maps=pipeline.maps,
+            form=form,
+            derivatives=derivatives is not None,
+        )
+        tasks += [Task(case, pipeline, given, place) for case in cases]
     if mask is not None:
         spare_inputs((path for task in tasks for path in task.written), [mask])
     report = None if cohort.report is None else shard.named(cohort.report)
@@ -117,15 +130,42 @@ def process(
         "pipelines": [one.settings() for one in pipelines],
     }
     records = None if is_file_name(output) else Records(output)
+    if derivatives is not None and tasks:
+        derivatives.begin()
     return run_tasks(
         tasks,
         [CaseError(message) for message in errors],
         settings=asked,
         left_out=list(left_out),
-        how=How(cohort.overwrite, cohort.resume, records),
+        how=How(cohort.overwrite, cohort.resume, records, derivatives),
         executor=executor,
         report=report,
     )
+
+
+def _chosen(search: Search, cohort: Cohort) -> Search:
+    """The scans of the participants and sessions that were asked for.
+
+    Raises
+    ------
+    UsageError
+        One of them has no scan.
+    """
+    scans = list(search.scans)
+    for option, prefix, wanted in (
+        ("--participant-label", "sub-", cohort.participants),
+        ("--session", "ses-", cohort.sessions),
+    ):
+        names = [f"{prefix}{one.removeprefix(prefix)}" for one in wanted]
+        if not names:
+            continue
+        tell = (lambda one: one.subject) if prefix == "sub-" else (lambda one: one.session)
+        there = sorted({tell(one) for one in search.scans})
+        if unknown := [one for one in names if one not in there]:
+            shown = ", ".join(there[:10]) + ", …" * (len(there) > 10)
+            raise UsageError(explain(option, unknown[0], "has no scan", shown or "none is there"))
+        scans = [one for one in scans if tell(one) in names]
+    return replace(search, scans=tuple(scans))
 
 
 def _search(

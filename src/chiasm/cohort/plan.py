@@ -26,11 +26,13 @@ class Case:
     """One scan and its outputs, in the order of the requested suffixes.
 
     With ``dicom``, images are folders of files, and label maps are files that end with ``.dcm``.
+    With ``sidecars``, a JSON file beside each image says how it was made.
     """
 
     scan: FoundScan
     outputs: tuple[Path, ...]
     dicom: bool = False
+    sidecars: bool = False
 
     @property
     def source(self) -> str:
@@ -71,6 +73,7 @@ def plan(
     folder: bool = False,
     maps: Sequence[str] = (),
     form: str | None = None,
+    derivatives: bool = False,
 ) -> list[Case]:
     """Plan the cases of a run, in the order in which the scans were found.
 
@@ -97,6 +100,9 @@ def plan(
     form : {"dicom", "nifti"}, optional
         The format of what is made of DICOM series; by default DICOM. What is made of other scans
         has the format of the scan.
+    derivatives : bool
+        Whether the output is a derivative dataset of BIDS. The ``desc`` then always names the
+        source, and each image has a JSON file beside it.
 
     Raises
     ------
@@ -118,7 +124,7 @@ def plan(
         single = (output, *(map_beside(output, name) for name in maps))
         cases = [Case(scan, single) for scan in search.scans]
     else:
-        cases = _named(search.scans, output, suffixes, maps, form)
+        cases = _named(search.scans, output, suffixes, maps, form, derivatives)
     spare_inputs((path for case in cases for path in case.outputs), search)
     return cases
 
@@ -129,13 +135,14 @@ def _named(
     suffixes: Sequence[str],
     maps: Sequence[str],
     form: str | None,
+    derivatives: bool,
 ) -> list[Case]:
     """The cases with outputs in a folder. All names are different."""
     names = Counter((scan.below, _entities(scan), _ending_for(scan)) for scan in scans)
     cases: dict[tuple[Path, ...], Case] = {}
     for scan in scans:
         entities, ending = _entities(scan), _ending_for(scan)
-        if names[scan.below, entities, ending] > 1:
+        if derivatives or names[scan.below, entities, ending] > 1:
             entities = with_desc(entities, f"from {scan.modality or scan.name}")
         dicom = scan.series is not None and form != NIFTI
         if form == DICOM and not dicom:
@@ -152,7 +159,7 @@ def _named(
         if outputs in cases:
             problem = f"would hold the results of both {cases[outputs].source} and {scan}"
             raise UsageError(explain("-o", outputs[0], problem, "inputs with different names"))
-        cases[outputs] = Case(scan, outputs, dicom)
+        cases[outputs] = Case(scan, outputs, dicom, derivatives and not dicom)
     return list(cases.values())
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # The hidden folder of the records, in the output folder.
 RECORDS = ".chiasm"
+# The endings of tables and descriptions beside an image.
+_BESIDE = (".tsv", ".json")
 
 
 class Records:
@@ -116,10 +118,10 @@ def checksum(path: Path) -> str | None:
 
 def _is_ours(path: Path) -> bool:
     """Whether a file or a folder of DICOM was made by Chiasm."""
-    if path.suffix == ".tsv":
-        # The table beside a label map has no mark. It belongs to the map, if that is ours.
-        maps = [one for one in path.parent.glob(f"{path.stem}.*") if one.suffix != ".tsv"]
-        return bool(maps) and all(map(_is_ours, maps))
+    if path.suffix in _BESIDE:
+        # They have no mark. They belong to the image beside them, if that is ours.
+        images = [one for one in path.parent.glob(f"{path.stem}.*") if one.suffix not in _BESIDE]
+        return bool(images) and all(map(_is_ours, images))
     if path.is_dir():
         inside = sorted(path.iterdir())
         return all(one.suffix == ".dcm" for one in inside) and all(map(_is_ours, inside[:1]))

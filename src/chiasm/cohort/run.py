@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from chiasm import files
+from chiasm.cohort.derivatives import Derivatives
 from chiasm.cohort.plan import Case
 from chiasm.cohort.record import Records, facts_of
 from chiasm.errors import CaseError, ChiasmError
 from chiasm.files.dicom.derived import Making
 from chiasm.files.dicom.image import write_series
 from chiasm.files.dicom.segmentation import write_segmentation
+from chiasm.image.foreground import looks_unstripped
 from chiasm.image.volume import Volume
 from chiasm.machine.stop import Stopped, stoppable
 from chiasm.machine.terminal import say, warn
@@ -53,12 +55,18 @@ class Task:
 
     @property
     def written(self) -> tuple[Path, ...]:
-        """Every file that is written: the outputs, and the table beside a label map."""
+        """Every file that is written: the outputs, and the files beside them."""
         outputs = self.case.outputs
+        if self.case.sidecars:
+            outputs = (*outputs, *map(_sidecar_of, outputs))
         if self.pipeline.segmenter is None or self.case.dicom:
             return outputs
-        labels = outputs[0 if self.pipeline.translator is None else 1]
+        labels = self.case.outputs[0 if self.pipeline.translator is None else 1]
         return (*outputs, labels.with_name(f"{files.stem(labels)}.tsv"))
+
+
+def _sidecar_of(image: Path) -> Path:
+    return image.with_name(f"{files.stem(image)}.json")
 
 
 def failure(error: BaseException) -> CaseError:
@@ -126,11 +134,14 @@ class How:
         settings are replaced.
     records : Records or None
         Where finished cases are recorded; None if the output is one file.
+    derivatives : Derivatives or None
+        The derivative dataset of BIDS that the outputs belong to, if they do.
     """
 
     overwrite: bool = False
     resume: bool = False
     records: Records | None = None
+    derivatives: Derivatives | None = None
 
     def __call__(self, task: Task) -> Outcome:
         """Do one task. Every error becomes part of the outcome."""
@@ -146,7 +157,7 @@ class How:
                     return Outcome(record | {"outputs": outputs, "skipped": True}, skipped=True)
                 for path in task.written:
                     files.remove_drafts(path)
-            record |= _done(task, self._may_replace(task))
+            record |= _done(task, self._may_replace(task), self.derivatives)
             if self.records is not None:
                 self.records.write(task, facts)
         except Exception as error:
@@ -285,7 +296,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _done(task: Task, overwrite: bool) -> dict[str, Any]:
+def _done(task: Task, overwrite: bool, derivatives: Derivatives | None) -> dict[str, Any]:
     """Process one task, and return its record."""
     case, pipeline, scan = task.case, task.pipeline, task.case.scan
     for path in task.written:
@@ -307,7 +318,30 @@ def _done(task: Task, overwrite: bool) -> dict[str, Any]:
         else:
             files.write(image, path, overwrite=overwrite, mark=mark, like=like)
     outputs = [str(path) for path in case.outputs]
-    return {"outputs": outputs, **pipeline.settings(), **result.record}
+    record = {"outputs": outputs, **pipeline.settings(), **result.record}
+    if case.sidecars and derivatives is not None:
+        stripped = not looks_unstripped(result.source, result.foreground)
+        for name, path in zip(_words(task, result), case.outputs, strict=True):
+            words = f"{name[:1].upper()}{name[1:]}."
+            text = derivatives.sidecar(scan.path, words, record, stripped=stripped)
+            files.write_text(_sidecar_of(path), text, overwrite=overwrite)
+    return record
+
+
+def _words(task: Task, result: Result) -> list[str]:
+    """A short name for each image of a result, such as "synthetic T1w"."""
+    translator = task.pipeline.translator
+    image, labels = "image", "segmentation"
+    if translator is not None:
+        image = f"synthetic {translator.model.config.target}"
+        labels = f"segmentation of the {image}"
+    kinds = (
+        (result.translation, image),
+        (result.labels, labels),
+        (result.deviation, f"standard deviation of the {image}"),
+        (result.expected_error, f"expected error of the {image}"),
+    )
+    return [name for made, name in kinds if made is not None]
 
 
 def _making(task: Task, result: Result, mark: str, place: int) -> Making:
@@ -315,23 +349,15 @@ def _making(task: Task, result: Result, mark: str, place: int) -> Making:
     pipeline, series = task.pipeline, task.case.scan.series
     assert series is not None
     known, settings = result.record.get("modality") or "a scan", pipeline.settings()
-    steps, words = [], "segmentation"
+    steps = []
     if pipeline.translator is not None:
         model, method = pipeline.translator.model, settings["method"]
         steps.append(f"translated from {known} to {model.config.target} by {model.name} ({method})")
-        words = f"synthetic {model.config.target}"
     if pipeline.segmenter is not None:
         steps.append(f"segmented by {pipeline.segmenter.name}")
-    kinds = (
-        (result.translation, words),
-        (result.labels, "segmentation" if pipeline.translator is None else f"labels of {words}"),
-        (result.deviation, f"deviation of {words}"),
-        (result.expected_error, f"expected error of {words}"),
-    )
-    named = [name for image, name in kinds if image is not None][place - 1]
     sentence = f"The scan was {' and '.join(steps)}. It is for research and not for diagnosis."
     facts = {**settings, "modality": known, "interpolate": task.given.get("interpolate", False)}
-    return Making(series, mark, named, sentence, facts, place)
+    return Making(series, mark, _words(task, result)[place - 1], sentence, facts, place)
 
 
 def _plain(value: Any) -> Any:
