@@ -238,7 +238,8 @@ def means(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> list[dict[s
         own = [row for row in rows if (row["pair"], row["method"]) == (pair, method)]
         line: dict[str, Any] = {"pair": pair, "method": method}
         for key in columns:
-            values = [row[key] for row in own if row[key] is not None]
+            # Rows of the expected error have other values than rows of samples.
+            values = [row[key] for row in own if row.get(key) is not None]
             if not values:
                 continue
             counts = all(isinstance(value, int) for value in values)

@@ -49,6 +49,8 @@ class Column:
     scale: float = 1.0
 
 
+DIFFERENCES = "differences"
+
 COLUMNS = {
     column.key: column
     for column in (
@@ -101,6 +103,8 @@ COLUMNS = {
         Column("psnr_single", "PSNR of one, dB", 1),
         Column("psnr_mean", "PSNR of the mean, dB", 1),
         Column("gain_db", "gain, dB", 1),
+        Column("auroc_worst", "AUROC, worst tenth", 2),
+        Column("expected_ratio", "expected / true error", 2),
         Column("images", "images", 0),
         Column("score", "translatability", 2),
         Column("warned", "images with a warning", 0),
@@ -162,9 +166,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def rows_of(name: str, part: str | None = None) -> list[Row]:
-    """The summary of a results file, or the named part of a summary that has parts."""
+    """The summary of a results file, or one part of it.
+
+    The part of a summary that is a list is that of one measure; rows without a measure are
+    differences.
+    """
     summary = load(name)["summary"]
-    rows = summary if part is None else summary[part]
+    if part is None or isinstance(summary, Mapping):
+        rows = summary if part is None else summary[part]
+    else:
+        rows = [row for row in summary if row.get("measure", DIFFERENCES) == part]
     return [row if "pair" in row else row | {"pair": _compared(row)} for row in rows]
 
 
@@ -285,6 +296,7 @@ _FULL = ("psnr", "ssim", "dice_csf", "dice_grey", "dice_white", "dice", "gap_clo
 _FULL += ("seconds_per_slice",)
 _SHORT = ("psnr", "ssim", "dice", "gap_closed", "seconds_per_slice")
 _WHOLE = ("psnr", "ssim", "slice_jump", "dice", "gap_closed", "seconds", "memory_mb")
+_TISSUE_DICE = ("dice_grey", "dice_white", "dice", "subjects")
 _PHANTOM_LIMIT = (
     "The digital brain is an average anatomy that is deformed at random. It is easier than a real "
     "scan in some ways and harder in others. `brain-t1-tissue`, `brain-any` and the models for "
@@ -303,6 +315,10 @@ _EARLIER_ROWS = (
 _EARLIER_SDEDIT = (
     " The rows of *sdedit* were measured with the weights of the earlier `brain-t1-lmi`, which saw "
     "single axial slices."
+)
+_EARLIER_UNCERTAINTY = (
+    " The rows of *lmi-diffusion* were measured with the earlier `brain-t1-lmi`, which saw single "
+    "axial slices of digital brains."
 )
 _EARLIER_LMI = (
     " The rows of *lmi-diffusion* and *sdedit* were measured with the earlier `brain-t1-lmi`, "
@@ -363,11 +379,20 @@ PAGES = (
         "it stand the scan as it is, and *robust_tissue*, a segmenter of any contrast that others "
         "trained, which needs no translation.",
         "python benchmarks/foreign.py --data DIR",
-        "The sets are public: Open MS (registered and as scanned), BraTS GLI and BraTS 2018. The "
-        "segmenters are MeshNet and *robust_tissue* of brainchop.",
+        "The sets are public: Open MS (registered and as scanned), BraTS GLI, BraTS 2018, a PD "
+        "scan of niivue, the slices of the Insight Toolkit, IBSR, BrainWeb, the SPM12 templates "
+        "and a CT template. The segmenters are MeshNet and *robust_tissue* of brainchop.",
         "Agreement is not accuracy. Where the real T1 has thick slices or little contrast, as in "
-        "BraTS GLI, no translation can agree well with it. Each set is one or a few people.",
-        [Part(("dice_grey", "dice_white", "dice", "subjects"))],
+        "BraTS GLI, no translation can agree well with it. Most sets are one or a few people.",
+        [
+            Part(_TISSUE_DICE, "Agreement with the segmentation of the real T1", "agreement"),
+            Part(_TISSUE_DICE, "Accuracy: agreement with the true tissues", "accuracy"),
+            Part(
+                _TISSUE_DICE,
+                "Differences of agreement, of the same people (stripped heads)",
+                DIFFERENCES,
+            ),
+        ],
     ),
     Page(
         "phantom",
@@ -419,19 +444,24 @@ PAGES = (
     Page(
         "uncertainty",
         "Uncertainty, translatability and lesions",
-        "Three questions are measured. Does the standard deviation of several translations show "
-        "where they are wrong? Does translatability, which is computed before the translation, "
-        "predict the Dice after it? What happens to lesions of white matter?",
+        "Three questions are measured. Do the standard deviation of several translations and the "
+        "expected error of the model show where a translation is wrong? Does translatability, "
+        "which is computed before the translation, predict the Dice after it? What happens to "
+        "lesions of white matter?",
         "python benchmarks/uncertainty.py --data DIR --sampled 2 --slices 4",
         "The data are {subjects} digital brains of unseen seeds at {spacing} mm, and real scans. "
         "{samples} translations were made of each scan for the uncertainty.",
-        "An AUROC of one half is chance. Only a few subjects have lesions. A missed lesion is one "
+        "An AUROC of one half is chance. *Worst tenth* asks for the tenth of the voxels with the "
+        "largest errors. Only a few subjects have lesions. A missed lesion is one "
         "that lost at least half of its contrast. A false positive is a spot in the translation "
-        "that the real image does not have." + _EARLIER,
+        "that the real image does not have." + _EARLIER_UNCERTAINTY,
         [
             Part(
-                ("auroc", "spearman", "diversity", "wrong", "psnr_single", "psnr_mean", "gain_db"),
-                "Uncertainty: spread of several translations and their error",
+                (
+                    *("auroc", "auroc_worst", "expected_ratio", "spearman", "diversity", "wrong"),
+                    *("psnr_single", "psnr_mean", "gain_db"),
+                ),
+                "Uncertainty: spread of several translations, expected error, and the true error",
                 "uncertainty",
             ),
             Part(
