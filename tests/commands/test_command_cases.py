@@ -140,8 +140,8 @@ def test_a_second_run_into_the_dataset_does_what_is_new(done, tmp_path, out):
     save_nifti(data / "sub-02" / "anat" / "sub-02_T2w.nii.gz", brain(seed=2))
     again = done(data, made)
     assert again.code == 1  # what exists is not replaced unasked
-    assert "sub-01_T1w.nii.gz: exists" in again.err
-    assert (made / "sub-02" / "anat" / "sub-02_dseg.nii.gz").is_file()
+    assert "sub-01_desc-fromT2w_T1w.nii.gz: exists" in again.err
+    assert (made / "sub-02" / "anat" / "sub-02_desc-fromT2w_dseg.nii.gz").is_file()
     assert {name: (made / name).read_bytes() for name in first} == first
     assert done(data, made, "--overwrite").code == 0
     assert len(images(made)) == 4
