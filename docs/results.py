@@ -318,7 +318,7 @@ _EARLIER_SDEDIT = (
 )
 _EARLIER_UNCERTAINTY = (
     " The rows of *lmi-diffusion* were measured with the earlier `brain-t1-lmi`, which saw single "
-    "axial slices of digital brains."
+    "axial slices of digital brains, and with 8 translations of each scan."
 )
 _EARLIER_LMI = (
     " The rows of *lmi-diffusion* and *sdedit* were measured with the earlier `brain-t1-lmi`, "
@@ -448,7 +448,8 @@ PAGES = (
         "expected error of the model show where a translation is wrong? Does translatability, "
         "which is computed before the translation, predict the Dice after it? What happens to "
         "lesions of white matter?",
-        "python benchmarks/uncertainty.py --data DIR --sampled 2 --slices 4",
+        "python benchmarks/uncertainty.py --data DIR --subjects 4 --sampled 1 --samples 2 "
+        "--slices 4",
         "The data are {subjects} digital brains of unseen seeds at {spacing} mm, and real scans. "
         "{samples} translations were made of each scan for the uncertainty.",
         "An AUROC of one half is chance. *Worst tenth* asks for the tenth of the voxels with the "

@@ -135,6 +135,15 @@ def test_small_intensities_are_multiplied_and_said_so(series, tmp_path):
     assert "multiplied by 10000" in found[0].DerivationDescription
 
 
+def test_intensities_that_are_too_large_are_divided_and_not_cut(series, tmp_path):
+    made = image(series)
+    large = made.with_array(made.array * 100)
+    found = read_back(write_series(large, tmp_path / "out", making(series)))
+    stored = np.stack([one.pixel_array for one in found]).transpose(2, 1, 0)
+    np.testing.assert_allclose(stored, large.array / 10, atol=0.51)
+    assert "multiplied by 0.1" in found[0].DerivationDescription
+
+
 def test_hounsfield_units_become_ct(series, tmp_path):
     made = image(series, modality="CT")
     made = made.with_array(made.array - 1024)

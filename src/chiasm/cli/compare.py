@@ -69,8 +69,7 @@ def command(
 
     The output folder holds the scores with intervals and tests, the costs and pictures.
     """
-    from chiasm.cli.shared import set_threads
-    from chiasm.machine.device import check_device
+    from chiasm.machine.device import check_device, set_threads
 
     check_device(device)
     set_threads(threads)

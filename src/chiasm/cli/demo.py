@@ -20,9 +20,8 @@ def command(
     overwrite: o.Overwrite = False,
 ) -> int:
     """Make a digital brain, translate it, segment it, and score the result."""
-    from chiasm.cli.shared import set_threads
     from chiasm.demo import demonstrate, print_table
-    from chiasm.machine.device import check_device
+    from chiasm.machine.device import check_device, set_threads
 
     check_device(device)
     set_threads(threads)

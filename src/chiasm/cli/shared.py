@@ -21,17 +21,6 @@ from chiasm.machine.terminal import say
 from chiasm.pipeline import Pipeline
 
 
-def set_threads(threads: int | None) -> None:
-    """Limit the CPU threads of the networks and of the LMI kernel to a number of at least 1."""
-    if threads is None:
-        return
-    if threads < 1:
-        raise UsageError(explain("--threads", threads, "is not legal", "at least 1"))
-    import torch
-
-    torch.set_num_threads(threads)  # the LMI kernel uses the same number
-
-
 @dataclass(frozen=True)
 class Cohort:
     """The options of a command that say which scans are done, where, and by how many processes."""

@@ -51,10 +51,9 @@ def command(
     overwrite: o.Overwrite = False,
 ) -> int:
     """Train a translator or a segmenter."""
-    from chiasm.cli.shared import set_threads
     from chiasm.errors import UsageError, explain
     from chiasm.image.modality import modality_name
-    from chiasm.machine.device import check_device
+    from chiasm.machine.device import check_device, set_threads
     from chiasm.training.settings import training_settings
 
     check_device(device)

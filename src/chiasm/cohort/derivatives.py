@@ -65,10 +65,10 @@ class Derivatives:
             "SourceDatasets": [{"URL": f"{relative}/"}],
             "DatasetLinks": {_RAW: f"{relative}/"},
         }
-        files.write_text(path, json.dumps(content, indent=2) + "\n")
         for name, text in ((_IGNORED, ".chiasm/\n"), ("README.md", _README)):
             if not (self.folder / name).exists():
                 files.write_text(self.folder / name, text)
+        files.write_text(path, json.dumps(content, indent=2) + "\n")  # last: it marks the others
 
     def source(self, scan: Path) -> str:
         """The BIDS URI of a scan, or its path if it does not lie in the dataset."""

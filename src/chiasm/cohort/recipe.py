@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chiasm.errors import UsageError, explain
-from chiasm.machine.device import Resources
+from chiasm.machine.device import Resources, set_threads
 from chiasm.pipeline import EXTRACT, Pipeline, check_extract
 
 LABEL_SUFFIX = "dseg"
@@ -48,9 +47,7 @@ class Recipe:
     threads: int | None = None
 
     def check(self, mask: Path | None) -> None:
-        """Refuse (`UsageError`) a number of threads below 1, and a mask beside an extractor."""
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(explain("--threads", self.threads, "is not legal", "at least 1"))
+        """Refuse (`UsageError`) a mask beside an extractor."""
         if self.extract is not None:
             check_extract(self.extract, mask)
 
@@ -65,10 +62,7 @@ class Recipe:
         from chiasm.methods.load import load_translator
         from chiasm.segmenters.load import load_segmenter
 
-        if self.threads is not None:
-            import torch
-
-            torch.set_num_threads(self.threads)  # the LMI kernel uses the same number
+        set_threads(self.threads)
         resources = self.resources
         translators: list[Any] = [None]
         if self.translate:

@@ -65,6 +65,23 @@ def resolve_device(name: str = "auto"):  # type: ignore[no-untyped-def]  # torch
     return torch.device(name)
 
 
+def set_threads(threads: int | None) -> None:
+    """Limit the CPU threads of the networks and of the LMI kernel; None leaves them as they are.
+
+    Raises
+    ------
+    UsageError
+        The number is below 1.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise UsageError(explain("--threads", threads, "is not legal", "at least 1"))
+    import torch
+
+    torch.set_num_threads(threads)  # the LMI kernel uses the same number
+
+
 def fast_precision(device) -> str:  # type: ignore[no-untyped-def]  # torch.device, lazily
     """The precision of Lightning in which a device trains fast.
 

@@ -12,8 +12,8 @@ from chiasm.files.dicom.derived import Making, in_slices, source_references
 from chiasm.image.volume import Volume
 
 _MR, _CT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.2"
-# Intensities in arbitrary units are multiplied by a power of ten until the largest reaches this,
-# since MR images hold whole numbers without a rescaling.
+# Intensities in arbitrary units are multiplied by a power of ten, so that the largest lies between
+# this and the largest of the number type. MR images hold whole numbers without a rescaling.
 _ENOUGH = 1000
 _LARGEST = np.iinfo(np.int16).max
 # Percentiles of the voxels above the background between which the window lies.
@@ -30,7 +30,7 @@ def write_series(
     volume : Volume, shape (columns, rows, slices)
         On the grid of the scan as it was read. In HU it becomes a series of CT, otherwise of MR.
         MR images hold whole numbers: intensities are rounded, after they were multiplied by a power
-        of ten if they are small. The derivation description then names the factor.
+        of ten if they are small or too large. The derivation description then names the factor.
     folder : Path
         The folder of the new series. The files are called ``0001.dcm`` and so on.
     making : Making
@@ -61,17 +61,20 @@ def write_series(
         for index in range(len(stored)):
             made = _slice(making, headers, index, stored[index], window, in_hu)
             if factor != 1:
-                said = f" The intensities were multiplied by {factor}."
+                said = f" The intensities were multiplied by {factor:g}."
                 made.DerivationDescription += said
             made.save_as(draft / f"{index + 1:04d}.dcm", enforce_file_format=True)
     return folder
 
 
-def _factor(planes: np.ndarray) -> int:
-    largest, factor = float(np.abs(planes).max()), 1
-    while 0 < largest * factor < _ENOUGH:
-        factor *= 10
-    return factor
+def _factor(planes: np.ndarray) -> float:
+    """The power of ten that makes the intensities fit whole numbers of 16 bits."""
+    largest, power = float(np.abs(planes).max()), 0
+    while 0 < largest * 10.0**power < _ENOUGH:
+        power += 1
+    while largest * 10.0**power > _LARGEST:
+        power -= 1
+    return 10.0**power
 
 
 def _window(stored: np.ndarray) -> tuple[float, float]:
@@ -112,8 +115,7 @@ def _slice(
         for name in ("ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"):
             setattr(made, name, "")
         made.RepetitionTime = ""
-    place = making.series.frames[index]
-    made.ImagePositionPatient = [_short(x) for x in place.place]
+    made.ImagePositionPatient = [_short(x) for x in frame.place]
     made.ImageOrientationPatient = [_short(x) for x in np.concatenate(frame.directions)]
     assert frame.pixel is not None
     made.PixelSpacing = [_short(frame.pixel[1]), _short(frame.pixel[0])]
