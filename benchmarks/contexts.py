@@ -33,6 +33,7 @@ CONTEXTS = {
     "3d": (
         "context={kind: 3d, neighbours: 0}",
         "planes=[]",
+        "inference_planes=null",
         "batch=1",
         "augmentation.crop=[96, 96, 96]",
         "window=[96, 96, 96]",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 
 class ChiasmError(ValueError):
@@ -31,3 +32,38 @@ def explain(argument: str, value: Any, problem: str, legal: str) -> str:
     """
     named = f"{argument} {value}".rstrip()  # an argument without a value ends without a space
     return f"{named}: {problem}; legal: {legal}".replace("\n", " ")
+
+
+def illegal_setting(found: Mapping[str, Any], settings: type) -> tuple[str, str]:
+    """What is wrong with a setting, and what is legal.
+
+    Parameters
+    ----------
+    found : mapping
+        One error of pydantic, with ``type``, ``msg`` and ``loc``.
+    settings : type
+        The pydantic model that was validated.
+    """
+    if found["type"] == "extra_forbidden":
+        part: Any = settings
+        for key in found["loc"][:-1]:
+            part = (
+                _settings_in(part.model_fields[key].annotation)
+                if hasattr(part, "model_fields")
+                else None
+            )
+        names = getattr(part, "model_fields", None) or ("none of this name",)
+        return "is not a setting", f"the settings are {', '.join(names)}"
+    message = found["msg"].removeprefix("Value error, ")
+    problem, _, legal = message.partition("; legal: ")
+    if legal:
+        return problem, legal
+    if found["type"] == "missing":
+        return "is missing", "a value"
+    return "is not legal", message.removeprefix("Input should be ")
+
+
+def _settings_in(annotation: Any) -> Any:
+    """The class of settings that an annotation such as ``Settings | None`` names."""
+    every = (annotation, *get_args(annotation))
+    return next((one for one in every if hasattr(one, "model_fields")), None)

@@ -120,6 +120,31 @@ def test_a_model_of_heads_gives_its_expected_error(chiasm, tmp_path, out, anatom
     assert mean == pytest.approx(inside.mean(), rel=0.05)
 
 
+def test_the_expected_error_is_learned_in_a_stage_of_its_own(chiasm, tmp_path, anatomies):
+    """The second training takes the image's weights from the first and leaves them as they are."""
+    image, both, alone = tmp_path / "image", tmp_path / "both", tmp_path / "alone"
+    small = TRAINING["network"]
+    error = {"stages": {"error": {"iterations": 3, "anatomies": {"varied": True}}}}
+    assert chiasm(*training(anatomies, image)).code == 0
+    result = chiasm(*training(anatomies, both, error_network=small, **error))
+    assert result.code == 0, result.err
+    assert (both / "image" / "config.json").is_file()
+    error["stages"]["image"] = {"iterations": 0}
+    again = training(anatomies, alone, error_network=small, pretrained=str(image), **error)
+    result = chiasm(*again)
+    assert result.code == 0, result.err
+    weights = [load_file(one / "model.safetensors") for one in (image, both, alone)]
+    for name, value in weights[0].items():
+        for other in weights[1:]:
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+    assert any(name.startswith("error_network.") for name in weights[2])
+    config = json.loads((alone / "config.json").read_text())
+    assert config["settings"]["error_network"] == small
+    result = chiasm(*training(anatomies, tmp_path / "none", error_network=small, **error))
+    assert result.code == 2
+    result.assert_said("stages.image.iterations", "no pretrained model")
+
+
 def test_a_resumed_training_on_heads_gives_the_same_weights(
     chiasm, tmp_path, anatomies, monkeypatch
 ):

@@ -1,5 +1,7 @@
 """The expected absolute error: its likelihood, its network, and the weights of the voxels."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ import torch
 from chiasm.guides import GuideSet, guide_from_config
 from chiasm.image.intensity import IntensityMap
 from chiasm.methods.regression.network import RegressionNetwork
-from chiasm.methods.regression.objective import RegressionObjective
+from chiasm.methods.regression.objective import ErrorObjective, RegressionObjective
 from chiasm.networks import NetworkSettings
+from chiasm.phantom.appearance import CANONICAL
 from chiasm.phantom.structures import index_of
 from chiasm.training.batch import Batch
 from chiasm.training.settings import training_settings
@@ -16,11 +19,14 @@ from chiasm.training.settings import training_settings
 UNET = {"name": "unet", "arguments": {"features": [4, 4, 4, 4, 4, 4], "norm": "batch"}}
 
 
-def network(learn_error):
+def network(learn_error, error_network=None):
     torch.manual_seed(0)
     guides = GuideSet([guide_from_config({"name": "source", "randomise": False})])
     settings = NetworkSettings.model_validate(UNET)
-    return RegressionNetwork(settings, guides, spatial_dims=2, images=1, learn_error=learn_error)
+    errors = None if error_network is None else NetworkSettings.model_validate(error_network)
+    return RegressionNetwork(
+        settings, guides, spatial_dims=2, images=1, learn_error=learn_error, error_network=errors
+    )
 
 
 class Fixed(torch.nn.Module):
@@ -33,7 +39,10 @@ class Fixed(torch.nn.Module):
         self.output = torch.nn.Parameter(output)
         self.guides = type("Guides", (), {"randomised": False})
 
-    def forward(self, source, seen=None, mapping=None):
+    def channels(self, source, seen=None, mapping=None):
+        return source
+
+    def estimate(self, channels):
         return self.output
 
 
@@ -82,7 +91,7 @@ def test_the_likelihood_is_least_where_the_error_is_as_expected():
     def loss(scale):
         output = torch.cat([image, torch.full_like(image, scale)], dim=1)
         one = objective(output, learn_error="true", error_weight=1)
-        return float(one.loss(batch(target), torch.Generator()))
+        return float(one.loss(batch(target), torch.Generator()).detach())
 
     assert loss(best) < min(loss(best * 0.97), loss(best * 1.03))
     assert loss(best) == pytest.approx(best + 1 + np.log(best), abs=1e-5)
@@ -113,6 +122,80 @@ def test_a_batch_of_air_has_a_finite_loss():
     loss.backward()
     assert float(loss) == 0
     assert torch.isfinite(one.module.output.grad).all()
+
+
+def error_stage(**settings):
+    words = [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+    words.append(f"error_network={json.dumps(UNET)}")
+    chosen = training_settings("regression", "T1w", None, tuple(words))
+    module = network(chosen.learn_error, UNET)
+    return ErrorObjective(chosen.of_stage("error"), module)
+
+
+@pytest.mark.parametrize("learn_error", [False, True])
+def test_an_error_network_leaves_the_image_as_it_is(learn_error):
+    """It replaces the expected error, and its training changes no weight of the image."""
+    source = torch.rand((2, 1, 32, 32), generator=torch.Generator().manual_seed(1))
+    plain, module = network(learn_error).eval(), network(learn_error, UNET).eval()
+    made = module(source).detach()
+    assert made.shape == (2, 2, 32, 32)
+    assert torch.equal(made[:, :1], plain(source)[:, :1])
+    assert made[:, 1:].min() > 2e-3
+
+    one = error_stage(learn_error=learn_error)
+    before = {name: value.clone() for name, value in one.module.state_dict().items()}
+    one.module.train()
+    optimiser = torch.optim.SGD([w for w in one.module.parameters() if w.requires_grad], lr=0.1)
+    one.loss(batch(source), torch.Generator().manual_seed(0)).backward()
+    optimiser.step()
+    changed = {
+        n for n, value in one.module.state_dict().items() if not torch.equal(value, before[n])
+    }
+    assert changed
+    assert all(name.startswith("error_network.") for name in changed)
+
+
+def test_the_error_network_learns_where_the_errors_are():
+    """The image is always wrong on the left half, and the network must find that."""
+    one = error_stage(learn_error=False)
+
+    def wrong(channels):
+        made = channels[:, :1] / 2 + 0.5
+        made[..., :16] += 0.3
+        return made
+
+    one.module.estimate = wrong
+    optimiser = torch.optim.Adam([w for w in one.module.parameters() if w.requires_grad], lr=0.02)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        target = torch.rand((4, 1, 32, 32), generator=generator)
+        target[..., 16:] *= 0.2  # the halves look different, as borders look different from tissue
+        optimiser.zero_grad()
+        one.channels = lambda seen, _: seen.image * 2 - 1
+        one.loss(batch(target), generator).backward()
+        optimiser.step()
+    with torch.no_grad():
+        channels = target * 2 - 1
+        expected = one.module.expected(channels, wrong(channels))[:, 1:]
+    assert float(expected[..., :12].mean()) == pytest.approx(0.3, rel=0.2)
+    assert float(expected[..., 20:].mean()) < 0.08
+
+
+def test_images_of_varied_contrast_are_laid_on_the_range_of_the_model():
+    """Half of the places are white matter and half are CSF, whose canonical values are the ends."""
+    heads = {"stripped": 1, "varied": True}
+    one = error_stage(anatomies=heads, augmentation={"rotation": 0, "scale": 0, "crop": [16, 16]})
+    kinds = [index_of("white matter"), index_of("csf")]
+    low, high = sorted(CANONICAL["T1w"]()[kinds])
+    target = torch.tensor([0.0, 0.25, 1.0]).view(1, 1, 1, 3)
+    places = torch.tensor([kinds * 50], dtype=torch.uint8)
+    mask = torch.ones_like(target, dtype=torch.bool)
+    seen = Batch(target, mask, torch.linspace(0, 1, 100)[None], places=places)
+    laid = one._on_the_scale_of_the_model(seen).flatten().numpy()
+    np.testing.assert_allclose(laid, low + (high - low) * np.array([0, 0.25, 1]), atol=1e-6)
+    one = error_stage(anatomies={"stripped": 1}, augmentation={"rotation": 0, "scale": 0,
+                                                               "crop": [16, 16]})  # fmt: skip
+    assert torch.equal(one._on_the_scale_of_the_model(seen), target)
 
 
 def test_a_difference_has_the_width_of_the_map_and_no_offset():

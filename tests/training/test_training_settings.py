@@ -52,3 +52,22 @@ def test_a_target_that_is_no_modality_is_told_in_one_line_of_its_own():
     said = str(raised.value)
     assert said.startswith("target foo: is not a known modality")
     assert said.count("legal:") == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("train_subjects=[01, 2]", "holds numbers; legal: names in quotes, such as ['sub-01']"),
+        ("validation_subjects=7", "is not legal; legal: a valid list"),
+        ("batch=0", "is not legal; legal: greater than or equal to 1"),
+        ("contrast.loudness=1", "is not a setting; legal: the settings are knots, roughness"),
+        ("anatomies.tall=1", "is not a setting; legal: the settings are rotation, shear"),
+        ("contrast.modalities={XX: 1}", "XX: no such modality; legal: T1w, PDw"),
+        ("error_network={arguments: {}}", "name: is missing; legal: a value"),
+    ],
+)
+def test_an_illegal_setting_is_told_with_what_is_legal_for_it(word, said):
+    with pytest.raises(UsageError) as raised:
+        training_settings("regression", "T1w", None, (word,))
+    assert said in str(raised.value)
+    assert str(raised.value).startswith(word.partition("=")[0])

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from chiasm.errors import UsageError, explain
+from chiasm.errors import UsageError, explain, illegal_setting
 from chiasm.image.context import Context
 from chiasm.image.preparation import GridSettings
 from chiasm.registry import GUIDES
@@ -87,8 +87,9 @@ def guide_from_config(config: dict[str, Any]) -> Guide:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, ("guide", config["name"], *first["loc"])))
-        legal = ", ".join(kind.model_fields)
-        raise UsageError(explain(where, first.get("input"), first["msg"], legal)) from None
+        raise UsageError(
+            explain(where, first.get("input"), *illegal_setting(first, kind))
+        ) from None
 
 
 class GuideSet(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chiasm.diffusion.denoiser import DiffusionSettings
 from chiasm.diffusion.sampling import alphas_cumprod_of, first_noise, generators, sample
-from chiasm.errors import UsageError, explain
+from chiasm.errors import UsageError, explain, illegal_setting
 from chiasm.machine.device import Resources
 from chiasm.methods.base import NetworkTranslator
 from chiasm.methods.method import flag
@@ -48,8 +48,8 @@ class DiffusionTranslator(NetworkTranslator):
         except ValidationError as error:
             first = error.errors()[0]
             key = str(first["loc"][0])
-            problem = "is not legal"
-            raise UsageError(explain(flag(key), given.get(key), problem, first["msg"])) from None
+            said = illegal_setting(first, kind)
+            raise UsageError(explain(flag(key), given.get(key), *said)) from None
         self.scheduler()  # raises UsageError before any scan is read
 
     def scheduler(self) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from chiasm.errors import UsageError, explain
+from chiasm.errors import UsageError, explain, illegal_setting
 from chiasm.methods.options import Options
 from chiasm.registry import imported
 
@@ -80,7 +80,8 @@ class Method:
                 raise UsageError(str(own)) from None
             key = str(first["loc"][0]) if first["loc"] else next(iter(chosen), "options")
             value = _shown(chosen.get(key, first.get("input")))
-            raise UsageError(explain(flag(key), value, "is not legal", first["msg"])) from None
+            said = illegal_setting(first, self.options)
+            raise UsageError(explain(flag(key), value, *said)) from None
 
 
 def flag(name: str) -> str:

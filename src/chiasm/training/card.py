@@ -91,7 +91,7 @@ def _what_it_runs(config: ModelConfig) -> dict[str, str]:
         rows["Planes of the result"] = every if planes == "orthogonal" else f"{planes} slices"
     if kept.get("detail_transfer"):
         rows["Detail transfer"] = "on"
-    if kept.get("learn_error"):
+    if kept.get("learn_error") or kept.get("error_network"):
         rows["Expected error"] = "written beside the translation"
     return rows
 

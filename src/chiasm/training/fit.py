@@ -156,14 +156,18 @@ def train(
     device_of = resolve_device(device)
     keep_freed_memory()
     for name, objective in (kind.stages or {"": kind}).items():
-        _check_network(settings.of_stage(name) if name else settings, objective)
+        if objective.applies(settings):
+            _check_network(settings.of_stage(name) if name else settings, objective)
     begin, data = _pretrained(settings, kind), DataModule(folder)
-    if not kind.stages:
-        _check_output(output, resume=resume, overwrite=overwrite)
-        return _run(data, output, settings, kind, device_of, resume=resume, begin=begin)
-    # The model of the last stage is the method's model. Each other stage has a folder below it.
     stages = {name: one for name, one in kind.stages.items() if one.applies(settings)}
-    folders = {name: output if one is kind else output / name for name, one in stages.items()}
+    if len(stages) < 2:
+        _check_output(output, resume=resume, overwrite=overwrite)
+        only, objective = next(iter(stages.items()), ("", kind))
+        own = settings.of_stage(only) if only else settings
+        return _run(data, output, own, objective, device_of, resume=resume, begin=begin)
+    # The model of the last stage is the method's model. Each other stage has a folder below it.
+    last = [*stages][-1]
+    folders = {name: output if name == last else output / name for name in stages}
     for own in folders.values():
         _check_output(own, resume=resume, overwrite=overwrite)
     if resume and not any((own / _SETTINGS).exists() for own in folders.values()):

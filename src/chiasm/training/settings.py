@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from chiasm.augment.contrast import ContrastSettings
-from chiasm.errors import CaseError, ChiasmError, UsageError, explain
+from chiasm.errors import CaseError, ChiasmError, UsageError, explain, illegal_setting
 from chiasm.image.context import Context, Plane
 from chiasm.image.modality import modality_name
 from chiasm.image.preparation import GridSettings
@@ -143,6 +143,14 @@ class TrainingSettings(BaseModel):
     validate_every: int = Field(default=500, ge=1)
     checkpoint_every: int = Field(default=250, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**30)
+
+    @field_validator("train_subjects", "validation_subjects", mode="before")
+    @classmethod
+    def _are_names(cls, subjects: Any) -> Any:
+        given = subjects if isinstance(subjects, list) else []
+        if any(not isinstance(one, str) for one in given):
+            raise ValueError("holds numbers; legal: names in quotes, such as ['sub-01']")
+        return subjects
 
     @field_validator("target")
     @classmethod
@@ -339,8 +347,8 @@ def _validated(kind: type[_Settings], values: Any, part: str = "") -> _Settings:
         if isinstance(own := first.get("ctx", {}).get("error"), ChiasmError):
             raise UsageError(str(own)) from None
         key = ".".join(map(str, (part, *first["loc"]) if part else first["loc"]))
-        legal = f"the settings are {', '.join(kind.model_fields)}"
-        raise UsageError(explain(key, first.get("input"), first["msg"], legal)) from None
+        value = "" if first["type"] == "missing" else first["input"]
+        raise UsageError(explain(key, value, *illegal_setting(first, kind))) from None
 
 
 def _assigned(settings: dict[str, Any], assignment: str) -> dict[str, Any]:

@@ -27,6 +27,6 @@ METHOD = Method(
     runs=("regression",),
     model_settings=(
         *("guides", "intensity_mapping", "detail_transfer", "learn_error", "window"),
-        "inference_planes",
+        *("error_network", "inference_planes"),
     ),
 )

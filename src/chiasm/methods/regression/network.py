@@ -33,6 +33,9 @@ class RegressionNetwork(nn.Module):
         As in `chiasm.image.context.Context`.
     learn_error : bool
         Whether the network also gives the absolute error that it expects at each voxel.
+    error_network : NetworkSettings or None
+        A second network, which gives the expected error instead. It sees the input of the first
+        network and all that the first network gives.
 
     Raises
     ------
@@ -49,6 +52,7 @@ class RegressionNetwork(nn.Module):
         spatial_dims: int,
         images: int,
         learn_error: bool = False,
+        error_network: NetworkSettings | None = None,
     ) -> None:
         super().__init__()
         if guides.needs_sample:
@@ -59,29 +63,40 @@ class RegressionNetwork(nn.Module):
         self.intensity_mapping = intensity_mapping
         channels = guides.channels(images, spatial_dims) + (images if intensity_mapping else 0)
         self.learn_error = learn_error
-        self.network = network.build(spatial_dims, channels, 2 if learn_error else 1)
+        made = 2 if learn_error else 1
+        self.network = network.build(spatial_dims, channels, made)
+        self.error_network: nn.Module | None = None
+        if error_network is not None:
+            self.error_network = error_network.build(
+                spatial_dims, channels + made, 1, "error_network"
+            )
 
     @property
     def divisible_by(self) -> int:
         """Every spatial size must be a multiple of this."""
-        return math.lcm(self.network.divisible_by, self.guides.divisible_by)
+        networks = filter(None, (self.network, self.error_network))
+        return math.lcm(self.guides.divisible_by, *(one.divisible_by for one in networks))
 
     def forward(
         self, source: Tensor, randomised: Tensor | None = None, mapping: Tensor | None = None
     ) -> Tensor:
         """(B, images, \\*spatial) in [0, 1] → (B, 1, \\*spatial), about [0, 1].
 
-        With ``learn_error``, a second channel holds the expected absolute error, above 0.
-        ``randomised`` is the source under a random contrast, for guides that use it in training.
-        ``mapping`` (B or 1, nodes) is the mapping of the image that the guides see; None if it is
-        unknown.
+        With ``learn_error`` or an error network, a second channel holds the expected absolute
+        error, above 0. ``randomised`` is the source under a random contrast, for guides that use
+        it in training. ``mapping`` (B or 1, nodes) is the mapping of the image that the guides
+        see; None if it is unknown.
         """
-        result = self.network(self.channels(source, randomised, mapping), None)
+        channels = self.channels(source, randomised, mapping)
+        made = self.estimate(channels)
+        return made if self.error_network is None else self.expected(channels, made)
+
+    def estimate(self, channels: Tensor) -> Tensor:
+        """What the first network alone makes of its input: (B, 1 or 2, \\*spatial)."""
+        result = self.network(channels, None)
         if not self.learn_error:
             return result
-        # The scale of a Laplace distribution is its mean absolute deviation.
-        scale = _LEAST_ERROR + functional.softplus(result[:, 1:] + _FIRST_ERROR)
-        return torch.cat([result[:, :1], scale], dim=1)
+        return torch.cat([result[:, :1], _scale(result[:, 1:])], dim=1)
 
     def channels(
         self, source: Tensor, randomised: Tensor | None = None, mapping: Tensor | None = None
@@ -95,3 +110,14 @@ class RegressionNetwork(nn.Module):
             mapped = intensity_map(seen, mapping.expand(len(seen), -1))
             channels = torch.cat([channels, mapped * 2 - 1], dim=1)
         return channels
+
+    def expected(self, channels: Tensor, made: Tensor) -> Tensor:
+        """The image of `estimate` and the expected error of the error network, two channels."""
+        assert self.error_network is not None
+        seen = torch.cat([channels, made.detach()], dim=1)
+        return torch.cat([made[:, :1], _scale(self.error_network(seen, None))], dim=1)
+
+
+def _scale(output: Tensor) -> Tensor:
+    """The expected absolute error, above 0: the scale of a Laplace distribution."""
+    return _LEAST_ERROR + functional.softplus(output + _FIRST_ERROR)

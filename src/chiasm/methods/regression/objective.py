@@ -15,10 +15,11 @@ from chiasm.methods.regression.intensity_mapping import (
     disturb,
     measured_mapping,
 )
-from chiasm.phantom.appearance import BRAIN
+from chiasm.networks import NetworkSettings
+from chiasm.phantom.appearance import BRAIN, CANONICAL
 from chiasm.training.batch import Batch
 from chiasm.training.objective import GuidedObjective
-from chiasm.training.settings import ContrastTraining, GuidedTraining
+from chiasm.training.settings import ContrastTraining, GuidedTraining, TrainingSettings
 
 NETWORK: dict[str, Any] = {
     "name": "unet",
@@ -30,6 +31,9 @@ NETWORK: dict[str, Any] = {
         "upsample": "nontrainable",
     },
 }
+
+# The percentiles of a scan that lie on 0 and 1 (`chiasm.image.intensity`), as shares.
+_RANGE = (0.005, 0.995)
 
 
 class Settings(GuidedTraining, ContrastTraining):
@@ -47,6 +51,9 @@ class Settings(GuidedTraining, ContrastTraining):
     error_weight : float
         Weight of that likelihood in the loss. It changes the features of the network, but not
         directly the image, whose own loss stays the absolute error.
+    error_network : NetworkSettings or None
+        With it, a second network learns the expected error after the first one has learned the
+        image (stage ``error``, see `ErrorObjective`).
     head_weight : float
         Weight of the voxels of the head outside the brain, where that is known.
     window : list of int or None
@@ -63,6 +70,7 @@ class Settings(GuidedTraining, ContrastTraining):
     detail_transfer: DetailTransferSettings | None = Field(default_factory=DetailTransferSettings)
     learn_error: bool = False
     error_weight: float = Field(default=0.1, ge=0)
+    error_network: NetworkSettings | None = None
     head_weight: float = Field(default=0.3, ge=0)
     window: list[PositiveInt] | None = None
 
@@ -75,6 +83,11 @@ class Settings(GuidedTraining, ContrastTraining):
             raise UsageError(explain("window", self.window, f"{problem} {dims}", legal))
 
 
+def laplace(error: Tensor, scale: Tensor) -> Tensor:
+    """The negative logarithm of the likelihood of an absolute error, but for a constant."""
+    return error / scale + scale.log()
+
+
 class RegressionObjective(GuidedObjective):
     """Mean absolute error between the network's output and the target image."""
 
@@ -82,31 +95,38 @@ class RegressionObjective(GuidedObjective):
     method = "regression"
     settings_class = Settings
     settings: Settings
+    trained = "network"
+    shared_settings = ("learn_error", "error_network")
 
     def __init__(self, settings: Settings, module: Any) -> None:
         super().__init__(settings, module)
+        if getattr(module, "error_network", None) is not None:
+            module.error_network.requires_grad_(False)
         window = settings.window
         if window is not None and any(size % module.divisible_by for size in window):
             legal = f"multiples of {module.divisible_by}, as the network needs"
             raise UsageError(explain("window", window, "does not fit the network", legal))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        predicted = self.module.estimate(self.channels(batch, generator)).float()
+        error = (predicted[:, :1] - batch.centre).abs()
+        if self.settings.learn_error:
+            likelihood = laplace(error.detach(), predicted[:, 1:])
+            error = error + self.settings.error_weight * likelihood
+        return self.weighed(error, batch)
+
+    def channels(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The network's input: the guides of the images under random contrast."""
         seen, mapping = None, None
         if self.module.guides.randomised:
             seen, population = self.randomised(batch, generator)
             if chosen := self.module.intensity_mapping:
                 true = measured_mapping(population, batch.population, chosen.nodes)
                 mapping = disturb(true, chosen, generator)
-        predicted = self.module(batch.image, seen, mapping)
-        predicted = predicted.float()
-        error = (predicted[:, :1] - batch.centre).abs()
-        if self.settings.learn_error:
-            scale = predicted[:, 1:]
-            likelihood = error.detach() / scale + scale.log()
-            error = error + self.settings.error_weight * likelihood
-        return self._weighed(error, batch)
+        channels: Tensor = self.module.channels(batch.image, seen, mapping)
+        return channels
 
-    def _weighed(self, error: Tensor, batch: Batch) -> Tensor:
+    def weighed(self, error: Tensor, batch: Batch) -> Tensor:
         """Mean error, with weights for the brain, the rest of the head and the air."""
         if batch.structures is None:
             return self.weigh(error, batch.centre_mask)
@@ -115,3 +135,50 @@ class RegressionObjective(GuidedObjective):
         weight = torch.where(batch.centre_mask, weight, self.settings.background_weight)
         # A batch can hold only air, which may have no weight.
         return (error * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+class ErrorObjective(RegressionObjective):
+    """The last stage trains the error network on the errors of the finished image.
+
+    The expected error is the scale of a Laplace distribution, trained by its likelihood (Kendall &
+    Gal, NeurIPS 2017). With ``anatomies.varied`` in this stage, the error is the difference from a
+    random scan of the target modality, which has a contrast of its own, as a real scan has.
+    """
+
+    trained = "error_network"
+
+    def __init__(self, settings: Settings, module: Any) -> None:
+        super().__init__(settings, module)
+        module.requires_grad_(False)
+        module.error_network.requires_grad_(True)
+
+    @classmethod
+    def applies(cls, settings: TrainingSettings) -> bool:
+        assert isinstance(settings, Settings)
+        return settings.error_network is not None
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        self.module.network.eval()  # its statistics belong to the finished image
+        channels = self.channels(batch, generator)
+        predicted = self.module.expected(channels, self.module.estimate(channels)).float()
+        error = (predicted[:, :1] - self._on_the_scale_of_the_model(batch)).abs()
+        return self.weighed(laplace(error, predicted[:, 1:]), batch)
+
+    def _on_the_scale_of_the_model(self, batch: Batch) -> Tensor:
+        """The target images, (B, 1, \\*spatial).
+
+        Images of varied contrast lie on [0, 1] by their own percentiles. The model's images all
+        have the same contrast, and those percentiles of them are not 0 and 1.
+        """
+        heads = self.settings.anatomies
+        if heads is None or not heads.varied:
+            return batch.centre
+        assert batch.places is not None  # heads from label maps have them
+        contrast = torch.from_numpy(CANONICAL[self.settings.target]()).to(batch.image.device)
+        ends = torch.tensor(_RANGE, device=batch.image.device)
+        low, high = contrast[batch.places.long()].quantile(ends, dim=1)
+        shape = (-1, *[1] * (batch.centre.ndim - 1))
+        return low.view(shape) + (high - low).view(shape) * batch.centre
+
+
+RegressionObjective.stages = {"image": RegressionObjective, "error": ErrorObjective}

@@ -48,6 +48,7 @@ class Regression(NetworkTranslator):
     def build(config: ModelConfig) -> RegressionNetwork:
         """The network of a config, with fresh weights."""
         own = config.settings.get("intensity_mapping")
+        errors = config.settings.get("error_network")
         return RegressionNetwork(
             NetworkSettings.model_validate(config.network),
             GuideSet([guide_from_config(one) for one in config.settings.get("guides", [])]),
@@ -55,11 +56,13 @@ class Regression(NetworkTranslator):
             spatial_dims=config.context.spatial_dims,
             images=config.context.images,
             learn_error=config.settings.get("learn_error", False),
+            error_network=None if errors is None else NetworkSettings.model_validate(errors),
         )
 
     @property
     def gives_expected_error(self) -> bool:
-        return bool(self.model.config.settings.get("learn_error", False))
+        settings = self.model.config.settings
+        return bool(settings.get("learn_error") or settings.get("error_network"))
 
     @property
     def fits(self) -> int:
