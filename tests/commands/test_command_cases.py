@@ -203,3 +203,12 @@ def test_a_slab_of_an_unstripped_head_is_noticed(
     mask = save_nifti(tmp_path / "brain.nii.gz", (radius < 0.6).astype(np.uint8), affine)
     words = ("translate", "-i", scan, "-o", out, "--model", folder, "--mask", mask, "--overwrite")
     assert (chiasm(*words).code, chiasm(*words).err) == (0, "")
+
+
+def test_intensities_that_no_scan_has_are_refused(done, tmp_path, out):
+    """A flipped bit in the exponent of one voxel; its square does not fit float32."""
+    array = brain()
+    array[12, 14, 3] = 3e37
+    result = done(save_nifti(tmp_path / "a_T2w.nii.gz", array), out)
+    assert result.code == 1
+    result.assert_said("-i", "holds intensities up to 3e+37", "at most 1e+15")

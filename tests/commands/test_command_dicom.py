@@ -195,3 +195,24 @@ def test_a_format_that_does_not_fit_is_one_line(words, told, chiasm, scan, out):
     assert result.code == 2
     result.assert_said(told)
     assert not out.exists()
+
+
+def test_a_slice_with_more_pixels_than_its_header_tells_is_refused(chiasm, tmp_path):
+    made = slices(STORED)
+    for one in made:
+        one.Rows = one.Rows // 2
+    series = write(tmp_path / "exam", made)
+    result = chiasm("translate", "-i", series, "-o", tmp_path / "out", *HISTOGRAM)
+    assert result.code == 1
+    assert "holds the pixels of 2 images, and its header tells of 1" in result.err
+
+
+@pytest.mark.parametrize("tag", ["Rows", "NumberOfFrames", "SeriesNumber"])
+def test_two_numbers_in_the_place_of_one_count_as_missing(chiasm, tmp_path, tag):
+    made = slices(STORED)
+    for one in made:
+        setattr(one, tag, [1, 2])
+    series = write(tmp_path / "exam", made)
+    result = chiasm("translate", "-i", series, "-o", tmp_path / "out", *HISTOGRAM)
+    assert result.code == (1 if tag == "Rows" else 0), result.err
+    assert ("holds no pixels" in result.err) == (tag == "Rows")

@@ -63,6 +63,8 @@ _MARKS: dict[Mark, str] = {
 # Phantoms are made to be used as scans, so they do not count as outputs.
 _OUTPUT_MARKS = (_MARKS["synthetic"], _MARKS["segmentation"])
 
+# The largest intensity that is read. The squares of larger ones do not fit float32.
+_LARGEST = 1e15
 # Plausible spacings in mm. The finest known are 0.02 mm (histology of BigBrain) and 0.1 mm (MRI of
 # a head), the coarsest are single slabs of about 50 mm. A spacing outside these limits means that
 # the header names the wrong unit.
@@ -251,7 +253,7 @@ def read(
 
 
 def check_contrast(volume: Volume, argument: str, name: str | Path) -> None:
-    """Refuse a scan whose voxels are all the same.
+    """Refuse a scan whose voxels are all the same, or larger than those of any scan.
 
     Parameters
     ----------
@@ -262,9 +264,12 @@ def check_contrast(volume: Volume, argument: str, name: str | Path) -> None:
     Raises
     ------
     CaseError
-        The scan is empty or constant.
+        The scan is empty or constant, or an intensity is too large.
     """
     low, high = volume.array.min(), volume.array.max()
+    if (most := max(-low, high)) > _LARGEST:
+        problem = f"holds intensities up to {most:.2g}"
+        raise CaseError(explain(argument, name, problem, f"at most {_LARGEST:g} (a damaged file?)"))
     if low == high:
         problem = "is empty (all zero)" if low == 0 else f"is constant (all {low:g})"
         raise CaseError(explain(argument, name, problem, "a scan with different intensities"))

@@ -46,6 +46,9 @@ def set_up(level: int = logging.WARNING) -> None:
     handler = _Handler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=level)
+    # They tell what they repair in a damaged header. Chiasm refuses what cannot be used.
+    for name in ("nibabel.global", "pydicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -163,8 +163,8 @@ def train(
     if len(stages) < 2:
         _check_output(output, resume=resume, overwrite=overwrite)
         only, objective = next(iter(stages.items()), ("", kind))
-        own = settings.of_stage(only) if only else settings
-        return _run(data, output, own, objective, device_of, resume=resume, begin=begin)
+        chosen = settings.of_stage(only) if only else settings
+        return _run(data, output, chosen, objective, device_of, resume=resume, begin=begin)
     # The model of the last stage is the method's model. Each other stage has a folder below it.
     last = [*stages][-1]
     folders = {name: output if name == last else output / name for name in stages}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,11 @@ from chiasm.errors import CaseError, explain
 _PREAMBLE, _LETTERS = 128, b"DICM"
 # An archive with more than this is refused: DICOM hardly compresses beyond a factor of ten.
 _LARGEST_RATIO, _FREE = 200, 1 << 26
+# Entries of which each image has one number. An empty one is read as None.
+_ONE_NUMBER = {
+    *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "SeriesNumber", "BitsAllocated"),
+    *("BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept"),
+}
 # What a damaged or encrypted archive raises; RuntimeError is that of a missing password.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError)
 
@@ -76,14 +82,33 @@ class Part:
         if not is_installed():
             problem, legal = "is DICOM, which needs pydicom", "pip install 'chiasm[dicom]'"
             raise CaseError(explain("-i", self, problem, legal))
-        from pydicom import dcmread
+        from pydicom import config, dcmread
 
+        # pydicom warns about values that break the standard. Chiasm checks those that it needs.
+        config.settings.reading_validation_mode = config.IGNORE
         try:
-            with self.content() as file:
-                return dcmread(file, **how)
+            with self.content() as file, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return _readable(dcmread(file, **how))
         except Exception as error:  # pydicom lets errors of many types through
             problem = f"cannot be read as DICOM ({type(error).__name__}: {_line(error)})"
             raise CaseError(explain("-i", self, problem, "an undamaged DICOM file")) from None
+
+
+def _readable(dataset: Any) -> Any:
+    """The dataset without values that cannot be read, so that they count as missing."""
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]  # pydicom converts a value when it is first asked for
+            if element.keyword in _ONE_NUMBER:
+                float(element.value)
+        except Exception:  # pydicom lets errors of many types through
+            del dataset[tag]
+            continue
+        if element.VR == "SQ":
+            for item in element.value or ():
+                _readable(item)
+    return dataset
 
 
 def is_installed() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,9 @@ def _decoded(frame: Frame) -> tuple[Any, np.ndarray]:
     if not any(data.get(name) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise CaseError(explain(_ARGUMENT, frame.part, "holds no pixels", "an image"))
     try:
-        pixels = data.pixel_array
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = data.pixel_array
     except Exception as error:  # the decoders of pydicom raise errors of many types
         words = " ".join(str(error).split())[:200]
         problem = f"cannot be decoded ({type(error).__name__}: {words})"
@@ -123,7 +126,11 @@ def _decoded(frame: Frame) -> tuple[Any, np.ndarray]:
     if pixels.shape[-2:] != (rows, columns) or pixels.ndim > 3:
         problem = f"has pixels of shape {pixels.shape}"
         raise CaseError(explain(_ARGUMENT, frame.part, problem, f"({rows}, {columns})"))
-    return data, pixels.reshape(-1, rows, columns)
+    pixels, told = pixels.reshape(-1, rows, columns), int(data.get("NumberOfFrames") or 1)
+    if len(pixels) != told:
+        problem = f"holds the pixels of {len(pixels)} images, and its header tells of {told}"
+        raise CaseError(explain(_ARGUMENT, frame.part, problem, "an undamaged file"))
+    return data, pixels
 
 
 def _rescaled(file: tuple[Any, np.ndarray], frame: Frame) -> np.ndarray:

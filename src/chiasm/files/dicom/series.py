@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -245,7 +246,7 @@ def series_of(parts: Iterable[Part]) -> FoundSeries:
 
 
 def _kind_in_words(header: Any) -> str:
-    return str(header.SOPClassUID.name).removesuffix(" Storage")
+    return str(getattr(header.SOPClassUID, "name", "unknown")).removesuffix(" Storage")
 
 
 def _volumes(frames: Sequence[Frame]) -> list[Series]:
@@ -333,7 +334,9 @@ def _digest(frame: Frame) -> str:
     """A hash of the pixels of a frame; those of a file that cannot be decoded, as stored."""
     data = frame.part.dataset()
     try:
-        pixels = data.pixel_array.reshape(-1, *frame.size)[frame.number].tobytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = data.pixel_array.reshape(-1, *frame.size)[frame.number].tobytes()
     except Exception:  # reading the series reports the error
         pixels = bytes(data.get("PixelData") or b"")
     return hashlib.sha256(pixels).hexdigest()
