@@ -244,14 +244,14 @@ def peek(name: str) -> dict[str, Any]:
     return json.loads((SHIPPED / name / CONFIG).read_text(encoding="utf-8"))
 
 
-def load(name: str | Path, *, kind: str, argument: str = "--model") -> Model:
+def load(name: str | Path, *, kind: str | None, argument: str = "--model") -> Model:
     """Load a shipped model by its name, or any model by its folder.
 
     Parameters
     ----------
     name : str or Path
-    kind : {"translator", "segmenter"}
-        The kind that the model must have.
+    kind : {"translator", "segmenter"} or None
+        The kind that the model must have. With None, it can have any.
     argument : str
         The option that errors name.
 
@@ -264,7 +264,7 @@ def load(name: str | Path, *, kind: str, argument: str = "--model") -> Model:
     """
     folder = SHIPPED / str(name) if str(name) in shipped() else Path(name)
     path = folder / CONFIG
-    names = [one for one in shipped() if peek(one).get("kind") == kind]
+    names = [one for one in shipped() if kind in (None, peek(one).get("kind"))]
     legal = f"a folder with {CONFIG}, or one of {', '.join(names) or '(none is shipped)'}"
     if not path.is_file():
         raise UsageError(explain(argument, name, "is not a model", legal))
@@ -281,7 +281,7 @@ def load(name: str | Path, *, kind: str, argument: str = "--model") -> Model:
                 "a config as `chiasm train` writes it, format_version 2",
             )
         ) from None
-    if config.kind != kind:
+    if kind not in (None, config.kind):
         raise UsageError(explain(argument, name, f"is a {config.kind}", f"a {kind}; {legal}"))
     return Model(Path(name).name, folder, config)
 

@@ -279,6 +279,10 @@ SEGMENTER_ADAPTERS = Registry(
             "chiasm.segmenters.torchscript:TorchScriptSegmenter",
             "A network saved by torch.jit.save, with a YAML file that describes it.",
         ),
+        "bundle": Entry(
+            "chiasm.segmenters.bundle:BundleSegmenter",
+            "A folder in the format of MONAI bundles.",
+        ),
         "onnx": Entry(
             "chiasm.segmenters.onnx:OnnxSegmenter",
             "A network saved as ONNX, with a YAML file that describes it.",

@@ -8,12 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
-from chiasm.cli import compare, demo, evaluate, info, phantom, run, segment, train, translate
+from chiasm.cli import (
+    compare,
+    demo,
+    evaluate,
+    export,
+    info,
+    phantom,
+    run,
+    segment,
+    train,
+    translate,
+)
 from chiasm.cli.method_options import with_method_options
 from chiasm.errors import ChiasmError, explain
 from chiasm.machine import terminal
 from chiasm.machine.stop import Stopped
 
+_COMMANDS = (translate, segment, run, evaluate, compare, phantom, train, export, info, demo)
 _INTERRUPTED = 130  # the exit code of shells, 128 + SIGINT
 
 
@@ -48,7 +60,7 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
-    for module in (translate, segment, run, evaluate, compare, phantom, train, info, demo):
+    for module in _COMMANDS:
         command: Any = module.command
         if module in (translate, run):
             command = with_method_options(command)

@@ -158,7 +158,7 @@ def atomic_folder(folder: str | Path, *, argument: str = "-o") -> Iterator[Path]
     try:
         draft.mkdir(parents=True)
         yield draft
-        for path in draft.iterdir():
+        for path in filter(Path.is_file, draft.rglob("*")):
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
         if folder.exists():

@@ -28,10 +28,10 @@ def fold(x: Tensor, factor: int) -> Tensor:
 def unfold(x: Tensor, factor: int) -> Tensor:
     """(B, C · factor^dims, \\*spatial) → (B, C, \\*spatial · factor); it inverts `fold`."""
     dims = x.ndim - 2
-    split = x.reshape(len(x), -1, *(factor,) * dims, *x.shape[2:])
+    split = x.reshape(x.shape[0], -1, *(factor,) * dims, *x.shape[2:])
     order = [axis for k in range(dims) for axis in (2 + dims + k, 2 + k)]
     sizes = [n * factor for n in x.shape[2:]]
-    return split.permute(0, 1, *order).reshape(len(x), split.shape[1], *sizes)
+    return split.permute(0, 1, *order).reshape(x.shape[0], split.shape[1], *sizes)
 
 
 class FoldedUNet(nn.Module):

@@ -27,6 +27,7 @@ from chiasm.segmenters.description import ENDINGS, Description, content_of, desc
 from chiasm.segmenters.of_others import SegmenterOfOthers
 from chiasm.segmenters.worker import Worker, WorkerError
 
+_Size = PositiveFloat | None
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)")
 
 
@@ -39,7 +40,8 @@ class NetworkDescription(Description):
         The file, relative to the YAML file. It can be left out if the two differ in their ending
         alone.
     spacing : float, three floats or None
-        The voxels that the network was trained on, in mm; None keeps those of the scan.
+        The voxels that the network was trained on, in mm, in the order of ``orientation``. None
+        keeps those of the scan, also for one of the three.
     orientation : str
         The directions in which the axes of its input run, such as ``"LIA"``.
     plane : {"axial", "coronal", "sagittal"} or None
@@ -67,7 +69,7 @@ class NetworkDescription(Description):
     """
 
     network: str = ""
-    spacing: PositiveFloat | tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    spacing: PositiveFloat | tuple[_Size, _Size, _Size] | None = None
     orientation: Orientation = "RAS"
     plane: Plane | None = None
     size: PositiveInt | tuple[PositiveInt, ...] | None = None

@@ -64,9 +64,9 @@ def measured_mapping(source: Tensor, target: Tensor, nodes: int) -> Tensor:
     left = position.floor().long().clamp(max=nodes - 2)
     right_share = position - left
     # Each voxel is shared between the two nearest nodes.
-    count = source.new_zeros((len(source), nodes))
+    count = source.new_zeros((source.shape[0], nodes))
     count = count.scatter_add(1, left, 1 - right_share).scatter_add(1, left + 1, right_share)
-    total = source.new_zeros((len(source), nodes))
+    total = source.new_zeros((source.shape[0], nodes))
     total = total.scatter_add(1, left, (1 - right_share) * target)
     total = total.scatter_add(1, left + 1, right_share * target)
     node = torch.linspace(0, 1, nodes, device=source.device, dtype=source.dtype)

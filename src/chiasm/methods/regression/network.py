@@ -72,6 +72,11 @@ class RegressionNetwork(nn.Module):
             )
 
     @property
+    def gives_error(self) -> bool:
+        """Whether the expected error is the second channel."""
+        return self.learn_error or self.error_network is not None
+
+    @property
     def divisible_by(self) -> int:
         """Every spatial size must be a multiple of this."""
         networks = filter(None, (self.network, self.error_network))
@@ -107,7 +112,7 @@ class RegressionNetwork(nn.Module):
             seen = source if randomised is None else randomised
             if mapping is None:
                 mapping = unknown(seen.new_empty((1, self.intensity_mapping.nodes)))
-            mapped = intensity_map(seen, mapping.expand(len(seen), -1))
+            mapped = intensity_map(seen, mapping.expand(seen.shape[0], -1))
             channels = torch.cat([channels, mapped * 2 - 1], dim=1)
         return channels
 

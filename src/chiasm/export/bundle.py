@@ -1,0 +1,223 @@
+"""A model as a MONAI bundle: a folder with configs, and one TorchScript network of volumes."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from chiasm.export.step import Step
+from chiasm.files.atomic import atomic_folder
+from chiasm.models import CARD, Model
+
+CONFIGS, NETWORK = "configs", "models/model.ts"
+
+
+def write_bundle(model: Model, step: Step, network: nn.Module, folder: Path) -> tuple[Path, ...]:
+    """Write the folder completely or not at all.
+
+    Parameters
+    ----------
+    model : Model
+    step : Step
+        Its network.
+    network : scripted Module
+        (1, 1, X, Y, Z) in [0, 1] → (1, channels, X, Y, Z), see `chiasm.export.volume`.
+    folder : Path
+        A bundle there is replaced.
+
+    Returns
+    -------
+    tuple of Path
+        The files.
+    """
+    texts = {
+        f"{CONFIGS}/metadata.json": _json(_metadata(model, step)),
+        f"{CONFIGS}/inference.json": _json(_inference(model, step)),
+        "docs/README.md": _readme(model, step),
+    }
+    with atomic_folder(folder) as draft:
+        for name, text in texts.items():
+            path = draft / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        (draft / NETWORK).parent.mkdir()
+        torch.jit.save(network, str(draft / NETWORK))  # type: ignore[no-untyped-call]
+    return tuple(folder / name for name in (*texts, NETWORK))
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+
+
+def _channels(model: Model, step: Step) -> dict[str, str]:
+    """The channels of what the bundle makes, by index."""
+    if step.segments:
+        return {str(index): one.name for index, one in enumerate(model.config.labels)}
+    return {"0": model.config.target}
+
+
+def _metadata(model: Model, step: Step) -> dict[str, Any]:
+    config = model.config
+    source = config.target if step.segments and not config.any_contrast else "any"
+    task = "segmentation of the brain" if step.segments else f"translation to {config.target}"
+    divisor = int(model.module.divisible_by)
+    shape = [f"{divisor}*n"] * 3
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
+        "meta_schema_20240725.json",
+        "version": "0.1.0",
+        "changelog": {"0.1.0": f"exported by chiasm {version('chiasm')}"},
+        "monai_version": version("monai"),
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": version("numpy"),
+        "required_packages_version": {"nibabel": version("nibabel")},
+        "name": model.name,
+        "task": task,
+        "description": f"{model.name} of Chiasm, {model.fingerprint}",
+        "authors": "Chiasm",
+        "copyright": "see docs/README.md",
+        "data_type": "nibabel",
+        "intended_use": "research, not diagnosis",
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "magnitude",
+                    "modality": source,
+                    "num_channels": 1,
+                    "spatial_shape": shape,
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": False,
+                    "channel_def": {"0": "image"},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "probabilities" if step.segments else "image",
+                    "format": "segmentation" if step.segments else "magnitude",
+                    "num_channels": len(_channels(model, step)),
+                    "spatial_shape": shape,
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": False,
+                    "channel_def": _channels(model, step),
+                }
+            },
+        },
+    }
+
+
+def _spacing(model: Model) -> list[float]:
+    """Voxels in mm along R, A and S; -1 keeps those of the scan."""
+    grid = model.config.grid
+    spacing = list(grid.spacing)
+    if model.config.context.kind != "3d":  # in plane, in plane, between slices
+        spacing.insert(grid.slice_axis, spacing.pop())
+    return [-1.0 if one is None else float(one) for one in spacing]
+
+
+def _inference(model: Model, step: Step) -> dict[str, Any]:
+    """The config of `monai.bundle run`. Voxels that are not 0 are the foreground."""
+    config = model.config
+    prepared: list[dict[str, Any]] = [
+        {"_target_": "LoadImaged", "keys": "image", "image_only": True},
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": "Orientationd", "keys": "image", "axcodes": config.grid.orientation},
+        {"_target_": "Spacingd", "keys": "image", "pixdim": _spacing(model), "mode": "bilinear"},
+        {"_target_": "Lambdad", "keys": "image", "func": "$@on_unit_range"},
+        {"_target_": "DivisiblePadd", "keys": "image", "k": int(model.module.divisible_by)},
+        {"_target_": "EnsureTyped", "keys": "image", "device": "@device"},
+    ]
+    made: list[dict[str, Any]] = []
+    if not step.segments:
+        assert config.intensity is not None  # the config of a translator has one
+        low, width = config.intensity.low, config.intensity.high - config.intensity.low
+        func = f"$lambda x: x[:1] * {width} + {low}"
+        made.append({"_target_": "Lambdad", "keys": "pred", "func": func})
+    made.append(
+        {
+            "_target_": "Invertd",
+            "keys": "pred",
+            "transform": "@preprocessing",
+            "orig_keys": "image",
+            "nearest_interp": False,
+            "to_tensor": True,
+        }
+    )
+    if step.segments:
+        made.append({"_target_": "AsDiscreted", "keys": "pred", "argmax": True})
+    made.append(
+        {
+            "_target_": "SaveImaged",
+            "keys": "pred",
+            "output_dir": "@output_dir",
+            "output_postfix": "seg" if step.segments else config.target,
+            "output_dtype": "$np.uint8" if step.segments else "$np.float32",
+            "resample": False,
+        }
+    )
+    return {
+        "imports": ["$import glob", "$import os", "$import numpy as np", "$import torch"],
+        "bundle_root": ".",
+        "output_dir": "$@bundle_root + '/eval'",
+        "dataset_dir": "$@bundle_root + '/images'",
+        "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii.gz')))",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "ends": "$lambda x: np.percentile(np.asarray(x)[np.asarray(x) != 0], [0.5, 99.5])",
+        "scaled": "$lambda x, ends: ((x - ends[0]) / (ends[1] - ends[0])).clamp(0, 1) * (x != 0)",
+        "on_unit_range": "$lambda x: @scaled(x, @ends(x))",
+        "network_def": f"$torch.jit.load(@bundle_root + '/{NETWORK}', map_location=@device).eval()",
+        "preprocessing": {"_target_": "Compose", "transforms": prepared},
+        "dataset": {
+            "_target_": "Dataset",
+            "data": "$[{'image': one} for one in @datalist]",
+            "transform": "@preprocessing",
+        },
+        "dataloader": {
+            "_target_": "DataLoader",
+            "dataset": "@dataset",
+            "batch_size": 1,
+            "shuffle": False,
+            "num_workers": 0,
+        },
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": {"_target_": "Compose", "transforms": made},
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network_def",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "amp": False,
+        },
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def _readme(model: Model, step: Step) -> str:
+    """How to run the bundle, and the card of the model."""
+    scans = "skull-stripped scans (0 outside the brain)"
+    if model.config.brain_only is False:
+        scans = "scans of whole heads or of skull-stripped brains"
+    what = "segments" if step.segments else f"makes {model.config.target} images of"
+    card = model.folder / CARD
+    told = card.read_text(encoding="utf-8") if card.is_file() else ""
+    return (
+        f"# {model.name} as a MONAI bundle\n\n"
+        f"This bundle {what} {scans}. Chiasm {version('chiasm')} exported it from the model "
+        f"{model.fingerprint}. It needs MONAI, nibabel, pytorch-ignite and fire.\n\n"
+        "```sh\n"
+        "python -m monai.bundle run --bundle_root . --config_file configs/inference.json \\\n"
+        "    --datalist \"['scan.nii.gz']\" --output_dir results\n"
+        "```\n\n"
+        "Voxels that are exactly 0 count as air. `chiasm` finds the foreground of a scan with "
+        "noise in the air, and this bundle does not.\n\n"
+        f"{told}"
+    )
