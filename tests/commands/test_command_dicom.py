@@ -216,3 +216,87 @@ def test_two_numbers_in_the_place_of_one_count_as_missing(chiasm, tmp_path, tag)
     result = chiasm("translate", "-i", series, "-o", tmp_path / "out", *HISTOGRAM)
     assert result.code == (1 if tag == "Rows" else 0), result.err
     assert ("holds no pixels" in result.err) == (tag == "Rows")
+
+
+PERSON = {
+    "PatientName": "Doe^Jane",
+    "PatientID": "MRN-4711",
+    "PatientBirthDate": "19700203",
+    "StudyDate": "20240203",
+    "StudyTime": "101112",
+    "StudyID": "S-4711",
+    "AccessionNumber": "A-4711",
+    "ReferringPhysicianName": "House^Gregory",
+    "StudyDescription": "Brain of Jane Doe",
+    "SeriesDescription": "t2 Jane Doe",
+    "ImageComments": "called Jane Doe back",
+    "InstitutionName": "General Hospital",
+    "FrameOfReferenceUID": "1.2.826.0.1.3680043.8.498.1",
+}
+TELLING = (b"Doe", b"Jane", b"-4711", b"House", b"General Hospital", b"20240203", b"19700203")
+
+
+@pytest.mark.parametrize("command", ["run", "translate", "segment"])
+def test_anonymised_results_tell_nothing_of_the_person(
+    chiasm, tmp_path, segmenter, regression, command
+):
+    pytest.importorskip("dicomanonymizer")
+    made = slices(STORED, **PERSON)
+    series = write(tmp_path / "exams of Jane Doe" / "Doe", made)
+    words = ["--modality", "T2", *(("--model", regression) if command != "segment" else ()),
+             *(("--segmenter", segmenter) if command != "translate" else ())]  # fmt: skip
+    out, again = tmp_path / "out", tmp_path / "again"
+    for folder in (out, again):
+        result = chiasm(command, "-i", series.parent, "-o", folder, "--anonymize", *words)
+        assert result.code == 0, result.err
+    names = files_below(out)
+    assert names == files_below(again)  # a rerun gives the same names
+    assert all((out / name).read_bytes() == (again / name).read_bytes() for name in names)
+    assert names
+    for name in names:
+        assert not any(part.decode() in name for part in TELLING), name
+        content = (out / name).read_bytes()
+        assert not any(part in content for part in TELLING), name
+        if not name.endswith(".dcm"):
+            continue
+        header = dcmread(out / name)
+        assert header.PatientIdentityRemoved == "YES"
+        assert str(header.PatientName).startswith("ANON-")
+        assert header.PatientID == str(header.PatientName)
+        assert "dicom-anonymizer" in str(header.DeidentificationMethod)
+        assert "Chiasm" in header.SeriesDescription  # our description is written after it
+        assert header.ImageComments.startswith(("synthetic", "segmentation"))
+        for uid in ("StudyInstanceUID", "FrameOfReferenceUID"):
+            assert header[uid].value != made[0].get(uid)
+            assert header[uid].value.startswith("1.2.826.0.1.3680043")
+
+
+def test_the_images_of_anonymised_results_are_those_of_others(chiasm, tmp_path):
+    pytest.importorskip("dicomanonymizer")
+    series = write(tmp_path / "in", slices(STORED, **PERSON))
+    words = ("translate", "-i", series, "--method", "histogram", "-o")
+    assert chiasm(*words, tmp_path / "a", "--anonymize").code == 0
+    assert chiasm(*words, tmp_path / "b").code == 0
+    (one,) = (path for path in (tmp_path / "a").iterdir() if not path.name.startswith("."))
+    (other,) = (path for path in (tmp_path / "b").iterdir() if not path.name.startswith("."))
+    assert one.name != other.name
+    for first, second in zip(sorted(one.iterdir()), sorted(other.iterdir()), strict=True):
+        mine, plain = dcmread(first), dcmread(second)
+        np.testing.assert_array_equal(mine.pixel_array, plain.pixel_array)
+        assert mine.ImagePositionPatient == plain.ImagePositionPatient
+        assert mine.SOPInstanceUID != plain.SOPInstanceUID
+        assert str(plain.PatientName) == "Doe^Jane"
+
+
+def test_only_dicom_is_anonymised(chiasm, scan, out, monkeypatch):
+    pytest.importorskip("dicomanonymizer")
+    result = chiasm("translate", "-i", scan, "-o", out, "--method", "histogram", "--anonymize")
+    assert result.code == 2
+    result.assert_said("--anonymize", scan, "is no DICOM series")
+    from chiasm.files.dicom import anonymous
+
+    monkeypatch.setattr(anonymous, "find_spec", lambda name: None)
+    result = chiasm("translate", "-i", scan, "-o", out, "--method", "histogram", "--anonymize")
+    assert result.code == 2
+    result.assert_said("--anonymize", "dicom-anonymizer", "pip install 'chiasm[dicom]'")
+    assert not out.exists()

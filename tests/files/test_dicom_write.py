@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -226,7 +227,14 @@ def test_uneven_slices_keep_their_places(tmp_path):
     assert pixels[:, 0, 0].argmax(-1).tolist() == [0, 0, 2, 2]
 
 
-def test_a_multi_frame_scan_is_answered_by_single_slices_and_a_segmentation(tmp_path):
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_a_multi_frame_scan_is_answered_by_single_slices_and_a_segmentation(
+    tmp_path, once, anonymous
+):
+    """Also if the pixels and the orientation are told once for each frame, as Philips does."""
+    if anonymous:
+        pytest.importorskip("dicomanonymizer")
     values = voxels()
     single = slices(values, **PERSON)
     one = single[0]
@@ -239,8 +247,9 @@ def test_a_multi_frame_scan_is_answered_by_single_slices_and_a_segmentation(tmp_
     shared, orientation, measures = Dataset(), Dataset(), Dataset()
     orientation.ImageOrientationPatient = one.ImageOrientationPatient
     measures.PixelSpacing, measures.SliceThickness = one.PixelSpacing, one.SliceThickness
-    shared.PlaneOrientationSequence = Sequence([orientation])
-    shared.PixelMeasuresSequence = Sequence([measures])
+    for group in [shared] if once else frames:
+        group.PlaneOrientationSequence = Sequence([orientation])
+        group.PixelMeasuresSequence = Sequence([measures])
     for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
         del one[name]
     one.SOPClassUID, one.NumberOfFrames = ENHANCED, SLICES
@@ -249,12 +258,14 @@ def test_a_multi_frame_scan_is_answered_by_single_slices_and_a_segmentation(tmp_
     one.PixelData = values[::-1].tobytes()
     series = only(write(tmp_path / "in", [one]))
     made, labels = image(series), label_map(series)
-    found = read_back(write_series(made, tmp_path / "out", making(series)))
+    how = replace(making(series), anonymous=anonymous)
+    found = read_back(write_series(made, tmp_path / "out", how))
     assert [x.SourceImageSequence[0].ReferencedFrameNumber for x in found] == [4, 3, 2, 1]
     again = read(only(tmp_path / "out"))
     np.testing.assert_array_equal(again.array, np.round(made.array))
     np.testing.assert_allclose(again.affine, made.affine, atol=1e-4)
-    path = write_segmentation(labels, tmp_path / "labels.dcm", making(series))
+    path = write_segmentation(labels, tmp_path / "labels.dcm", how)
+    assert pydicom.dcmread(path).ContentDate == ("19000101" if anonymous else "20240203")
     volume = highdicom.seg.segread(path).get_volume(combine_segments=True)
     normal = np.cross(TURN[0], TURN[1])
     where = volume.get_affine("LPS") if hasattr(volume, "get_affine") else volume.affine

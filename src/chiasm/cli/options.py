@@ -83,6 +83,14 @@ Format = Annotated[
         show_default="dicom",
     ),
 ]
+Anonymize = Annotated[
+    bool,
+    typer.Option(
+        "--anonymize",
+        help="What is made of DICOM series holds nothing in its headers and names that identifies "
+        "the person. Pixels are not changed.",
+    ),
+]
 Mask = Annotated[
     Path | None,
     typer.Option(

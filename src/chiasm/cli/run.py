@@ -22,6 +22,7 @@ def command(
     spacing: o.Spacing = None,
     interpolate: o.Interpolate = False,
     format: o.Format = None,
+    anonymize: o.Anonymize = False,
     threads: o.Threads = None,
     device: o.Device = "auto",
     overwrite: o.Overwrite = False,
@@ -72,4 +73,5 @@ def command(
         spacing=spacing,
         interpolate=interpolate,
         form=format,
+        anonymous=anonymize,
     )

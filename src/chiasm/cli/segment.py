@@ -17,6 +17,7 @@ def command(
     spacing: o.Spacing = None,
     interpolate: o.Interpolate = False,
     format: o.Format = None,
+    anonymize: o.Anonymize = False,
     threads: o.Threads = None,
     device: o.Device = "auto",
     overwrite: o.Overwrite = False,
@@ -59,4 +60,5 @@ def command(
         spacing=spacing,
         interpolate=interpolate,
         form=format,
+        anonymous=anonymize,
     )

@@ -46,6 +46,7 @@ def process(
     spacing: float | None,
     interpolate: bool,
     form: str | None,
+    anonymous: bool,
 ) -> int:
     """Find scans, process each with every pipeline, and write the results and the report.
 
@@ -90,6 +91,7 @@ def process(
             folder=folder,
             maps=pipeline.maps,
             form=form,
+            anonymous=anonymous,
             derivatives=derivatives is not None,
         )
         tasks += [Task(case, pipeline, given, place) for case in cases]
@@ -114,6 +116,7 @@ def process(
         "spacing": spacing,
         "interpolate": interpolate,
         "format": form,
+        "anonymize": anonymous,
         "shard": str(shard),
         "executor": cohort.executor,
         "pipelines": [one.settings() for one in pipelines],

@@ -12,6 +12,7 @@ from pathlib import Path
 from chiasm.cohort.recipe import LABEL_SUFFIX
 from chiasm.errors import UsageError, explain
 from chiasm.files import endings, stem
+from chiasm.files.dicom.anonymous import check_installed, short_hash
 from chiasm.files.find import FoundScan, Search, spare_inputs
 from chiasm.image.modality import modality_from_filename, split_modality
 
@@ -26,13 +27,15 @@ class Case:
     """One scan and its outputs, in the order of the requested suffixes.
 
     With ``dicom``, images are folders of files, and label maps are files that end with ``.dcm``.
-    With ``sidecars``, a JSON file beside each image says how it was made.
+    With ``sidecars``, a JSON file beside each image says how it was made. With ``anonymous``, the
+    headers hold nothing that identifies the person.
     """
 
     scan: FoundScan
     outputs: tuple[Path, ...]
     dicom: bool = False
     sidecars: bool = False
+    anonymous: bool = False
 
     @property
     def source(self) -> str:
@@ -74,6 +77,7 @@ def plan(
     maps: Sequence[str] = (),
     form: str | None = None,
     derivatives: bool = False,
+    anonymous: bool = False,
 ) -> list[Case]:
     """Plan the cases of a run, in the order in which the scans were found.
 
@@ -103,16 +107,25 @@ def plan(
     derivatives : bool
         Whether the output is a derivative dataset of BIDS. The ``desc`` then always names the
         source, and each image has a JSON file beside it.
+    anonymous : bool
+        Whether names and headers hold nothing that identifies the person. The outputs of a DICOM
+        series are then called by its number and a hash, and lie in no folder below the output.
 
     Raises
     ------
     UsageError
         The output is the name of one file for several scans or outputs; two scans would be written
         to one file; an input would be replaced that Chiasm did not make; or the format is not
-        known, or is DICOM for a scan that is no DICOM series.
+        known, or is DICOM for a scan that is no DICOM series; or such a scan is to be anonymous.
     """
     if form not in (None, *FORMS):
         raise UsageError(explain("--format", form, "is not known", ", ".join(FORMS)))
+    if anonymous:
+        check_installed()
+        for scan in search.scans:
+            if scan.series is None:
+                problem = f"does not fit {scan.path}, which is no DICOM series"
+                raise UsageError(explain("--anonymize", "", problem, "DICOM series alone"))
     check_kind_of_output(output, search.inputs, folder=folder)
     to_file = is_file_name(output)
     if to_file and len(search.scans) + len(search.errors) > 1:
@@ -124,9 +137,18 @@ def plan(
         single = (output, *(map_beside(output, name) for name in maps))
         cases = [Case(scan, single) for scan in search.scans]
     else:
-        cases = _named(search.scans, output, suffixes, maps, form, derivatives)
+        cases = _named(search.scans, output, suffixes, maps, form, derivatives, anonymous)
     spare_inputs((path for case in cases for path in case.outputs), search)
     return cases
+
+
+def _place(scan: FoundScan, anonymous: bool) -> tuple[Path, str]:
+    """The folder below the output, and how the names begin."""
+    if not anonymous or scan.series is None:
+        return scan.below, _entities(scan)
+    number = scan.series.header.get("SeriesNumber")
+    digits = "" if number is None else f"{int(number):03d}-"
+    return Path(), f"{digits}{short_hash(f'{scan.series.uid} {scan.series.part}')}"
 
 
 def _named(
@@ -136,13 +158,14 @@ def _named(
     maps: Sequence[str],
     form: str | None,
     derivatives: bool,
+    anonymous: bool,
 ) -> list[Case]:
     """The cases with outputs in a folder. All names are different."""
-    names = Counter((scan.below, _entities(scan), _ending_for(scan)) for scan in scans)
+    names = Counter((*_place(scan, anonymous), _ending_for(scan)) for scan in scans)
     cases: dict[tuple[Path, ...], Case] = {}
     for scan in scans:
-        entities, ending = _entities(scan), _ending_for(scan)
-        if derivatives or names[scan.below, entities, ending] > 1:
+        (below, entities), ending = _place(scan, anonymous), _ending_for(scan)
+        if derivatives or names[below, entities, ending] > 1:
             entities = with_desc(entities, f"from {scan.modality or scan.name}")
         dicom = scan.series is not None and form != NIFTI
         if form == DICOM and not dicom:
@@ -152,14 +175,14 @@ def _named(
         if dicom:  # a folder for an image, and a file for a label map
             endings_of = [".dcm" if suffix == LABEL_SUFFIX else "" for suffix in suffixes]
         outputs = tuple(
-            output / scan.below / f"{entities}_{suffix}{its_ending}"
+            output / below / f"{entities}_{suffix}{its_ending}"
             for suffix, its_ending in zip(suffixes, endings_of, strict=True)
         )
         outputs += tuple(map_beside(outputs[0], name) for name in maps)
         if outputs in cases:
             problem = f"would hold the results of both {cases[outputs].source} and {scan}"
             raise UsageError(explain("-o", outputs[0], problem, "inputs with different names"))
-        cases[outputs] = Case(scan, outputs, dicom, derivatives and not dicom)
+        cases[outputs] = Case(scan, outputs, dicom, derivatives and not dicom, anonymous)
     return list(cases.values())
 
 

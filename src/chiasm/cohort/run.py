@@ -357,7 +357,8 @@ def _making(task: Task, result: Result, mark: str, place: int) -> Making:
         steps.append(f"segmented by {pipeline.segmenter.name}")
     sentence = f"The scan was {' and '.join(steps)}. It is for research and not for diagnosis."
     facts = {**settings, "modality": known, "interpolate": task.given.get("interpolate", False)}
-    return Making(series, mark, _words(task, result)[place - 1], sentence, facts, place)
+    words = _words(task, result)[place - 1]
+    return Making(series, mark, words, sentence, facts, place, task.case.anonymous)
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from chiasm.errors import CaseError, explain
+from chiasm.files.dicom.anonymous import anonymise
 from chiasm.files.dicom.series import Series
 
 # What is repeated from the source: patient, study and frame of reference.
@@ -53,6 +54,8 @@ class Making:
         with the same settings gives the same objects.
     place : int
         The place of the output among those of its scan, from 1.
+    anonymous : bool
+        Whether what identifies the person is left out (`chiasm.files.dicom.anonymous`).
     """
 
     series: Series
@@ -61,6 +64,7 @@ class Making:
     sentence: str
     facts: Mapping[str, Any]
     place: int
+    anonymous: bool = False
 
     def uid(self, *words: Any) -> str:
         """A UID that only depends on the scan, the facts and these words."""
@@ -68,6 +72,7 @@ class Making:
 
         known = json.dumps(dict(self.facts), sort_keys=True, default=str)
         sources = [self.series.uid, self.series.part, self.mark, self.words, known, *words]
+        sources += ["anonymous"] * self.anonymous
         return str(generate_uid(entropy_srcs=[str(one) for one in sources]))
 
     @property
@@ -80,6 +85,8 @@ class Making:
     def description(self) -> str:
         """The description of the new series."""
         words = f"{self.words} ({_MAKER})"
+        if self.anonymous:  # a description may name the person
+            return words
         before = self.series.description[: _LONG - len(words) - 2].strip()
         return f"{before}, {words}" if before else words
 
@@ -107,7 +114,7 @@ class Making:
             if not header.get(name):
                 problem, legal = f"has no {name}", "a series with it, or --format nifti"
                 raise CaseError(explain("-i", self.series.path, problem, legal))
-        return header
+        return anonymise(header) if self.anonymous else header
 
     def begin(self, header: Any) -> Any:
         """A new object with patient, study and place of a source, and who made it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _CODES = {
 }
 # The coding scheme of other names. It is private, as its first two digits say.
 _OWN_SCHEME = "99CHIASM"
+_NO_DATE = "19000101"
 _LONGEST_CODE, _LONGEST_TEXT = 16, 64
 
 
@@ -87,7 +89,7 @@ def _segmentation(numbers: np.ndarray, described: list[Label], making: Making) -
     where: dict[str, Any] = {}
     sources = headers
     if len({id(one) for one in headers}) < len(headers):  # frames of one file
-        sources, where = headers[:1], _planes(making)
+        sources, where = [_with_shared_planes(headers[0])], _planes(making)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # highdicom warns about private and empty entries
         made = hd.seg.Segmentation(
@@ -111,11 +113,30 @@ def _segmentation(numbers: np.ndarray, described: list[Label], making: Making) -
     made.DerivationDescription = making.sentence
     made.ImageComments = f"{making.mark}. {making.sentence}"
     making.dated(made, headers[0])
+    # A segmentation must have a date, also if its study has none.
+    made.ContentDate, made.ContentTime = (
+        made.ContentDate or _NO_DATE,
+        made.ContentTime or "000000",
+    )
     for one in made.get("ContributingEquipmentSequence", ()):  # highdicom adds itself and the time
         if "ContributionDateTime" in one:
             del one.ContributionDateTime
     _name_dimensions(made, making.uid("dimensions"))
     return made
+
+
+def _with_shared_planes(header: Any) -> Any:
+    """A multi-frame header whose shared groups hold what highdicom expects there.
+
+    Some scanners store the size of the pixels and the orientation once for each frame.
+    """
+    header = copy(header)
+    shared = copy(header.SharedFunctionalGroupsSequence[0])
+    for name in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if name not in shared:
+            setattr(shared, name, header.PerFrameFunctionalGroupsSequence[0].get(name))
+    header.SharedFunctionalGroupsSequence = [shared]
+    return header
 
 
 def _planes(making: Making) -> dict[str, Any]:
