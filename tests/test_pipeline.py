@@ -241,7 +241,7 @@ def test_an_error_of_one_scan_ends_no_other(scan, tmp_path, capsys):
     search = find_scans([data])
     pipeline = Pipeline(segmenter=Failing(CPU))
     tasks = [Task(case, pipeline) for case in plan(search, out, ["dseg"])]
-    code = run_tasks(tasks, search.errors, settings={"asked": 1}, report=report)
+    code = run_tasks(tasks, search.errors, settings={"asked": 1}, reports=[report])
     assert code == 1
     written = json.loads(report.read_text())
     assert written["finished"] is True

@@ -1,5 +1,6 @@
 """`--report`: what was done is recorded, whatever happens, and can be done again from it."""
 
+import html
 import json
 from importlib.metadata import version
 
@@ -267,3 +268,32 @@ def test_out_of_memory_is_told_by_any_library():
     for text in ("CUDA out of memory.", "DefaultCPUAllocator: can't allocate memory", "bad_alloc"):
         assert "memory that is free" in str(cohort_run.failure(RuntimeError(text)))
     assert "error in Chiasm" in str(cohort_run.failure(RuntimeError("memory is fine")))
+
+
+def test_a_report_can_be_a_page(chiasm, scan, out, tmp_path, regression):
+    """It needs no other file, and shows the failures, the warnings and the settings."""
+    bad = tmp_path / "in" / "sub-02_T2w.nii.gz"
+    bad.write_bytes(b"<b>no image</b>")
+    page, record = out / "report.html", out / "report.json"
+    result = chiasm("translate", "-i", scan, "-i", bad, "-o", out / "made", "--model", regression,
+                    "--report", page, "--report", record)  # fmt: skip
+    assert result.code == 1
+    told, text = json.loads(record.read_text()), page.read_text(encoding="utf-8")
+    assert "1 of 2 scans are finished." in text
+    for part in (told["chiasm"], told["versions"]["torch"], str(scan), "failed", "Device"):
+        assert html.escape(part) in text, part
+    assert html.escape(told["failed"][0]) in text
+    assert "src=" not in text
+    assert "http" not in text
+    result = chiasm("translate", "-i", scan, "-o", tmp_path / "again", "--model", regression,
+                    "--report", page)  # fmt: skip
+    assert result.code == 1
+    result.assert_said("--report", page, "exists", "--overwrite")
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_two_reports_have_two_names(chiasm, scan, out, regression):
+    result = chiasm("translate", "-i", scan, "-o", out, "--model", regression,
+                    "--report", "a.json", "--report", "a.json")  # fmt: skip
+    assert result.code == 2
+    result.assert_said("--report", "is named twice")

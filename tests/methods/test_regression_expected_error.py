@@ -9,7 +9,7 @@ import torch
 from chiasm.guides import GuideSet, guide_from_config
 from chiasm.image.intensity import IntensityMap
 from chiasm.methods.regression.network import RegressionNetwork
-from chiasm.methods.regression.objective import ErrorObjective, RegressionObjective
+from chiasm.methods.regression.objective import ErrorObjective, RegressionObjective, shifted
 from chiasm.networks import NetworkSettings
 from chiasm.phantom.appearance import CANONICAL
 from chiasm.phantom.structures import index_of
@@ -179,6 +179,34 @@ def test_the_error_network_learns_where_the_errors_are():
         expected = one.module.expected(channels, wrong(channels))[:, 1:]
     assert float(expected[..., :12].mean()) == pytest.approx(0.3, rel=0.2)
     assert float(expected[..., 20:].mean()) < 0.08
+
+
+def test_a_shift_of_whole_voxels_moves_the_image_and_half_a_voxel_averages_two():
+    image = torch.rand((2, 1, 6, 7), generator=torch.Generator().manual_seed(2))
+    moved = shifted(image, torch.tensor([[1.0, 0.0], [0.0, -2.0]]))
+    torch.testing.assert_close(moved[0, 0, 1:], image[0, 0, :-1])
+    torch.testing.assert_close(moved[1, 0, :, :-2], image[1, 0, :, 2:])
+    half = shifted(image, torch.tensor([[0.5, 0.0], [0.0, 0.0]]))
+    torch.testing.assert_close(half[0, 0, 1:], (image[0, 0, 1:] + image[0, 0, :-1]) / 2)
+    torch.testing.assert_close(half[1], image[1])
+    volume = torch.rand((1, 1, 4, 5, 6), generator=torch.Generator().manual_seed(3))
+    moved = shifted(volume, torch.tensor([[0.0, 1.0, 0.0]]))
+    torch.testing.assert_close(moved[0, 0, :, 1:], volume[0, 0, :, :-1])
+
+
+def test_a_target_scan_is_acquired_and_misplaced_in_the_stage_error_alone():
+    target = torch.rand((2, 1, 32, 32), generator=torch.Generator().manual_seed(4))
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(error_stage()._acquired(target, generator), target)
+    noisy = error_stage(acquisition={"noise": 0.1, "blur": 0, "bias": 0, "gamma": 0})
+    changed = noisy._acquired(target, generator)
+    assert 0.005 < float((changed - target).abs().mean()) < 0.2
+    assert 0 <= float(changed.min()) <= float(changed.max()) <= 1
+    moved = error_stage(misplaced=1.0)._acquired(target, generator)
+    assert not torch.equal(moved, target)
+    one = error_stage(misplaced=1.0, acquisition={"noise": 0.1})
+    first, again = (one.loss(batch(target), torch.Generator().manual_seed(5)) for _ in range(2))
+    assert float(first) == pytest.approx(float(again), rel=1e-5)  # only the generator draws
 
 
 def test_images_of_varied_contrast_are_laid_on_the_range_of_the_model():

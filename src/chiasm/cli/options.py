@@ -164,9 +164,12 @@ Sessions = Annotated[
         show_default="all",
     ),
 ]
-Report = Annotated[
-    Path | None,
+Reports = Annotated[
+    list[Path] | None,
     typer.Option(
-        help="A JSON file that records the settings, the warnings and the outcome of every scan."
+        "--report",
+        help="A file that records the settings, the warnings and the outcome of every scan: a page "
+        "if its name ends with .html, otherwise JSON. This option can be repeated.",
+        show_default="none",
     ),
 ]

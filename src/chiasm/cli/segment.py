@@ -25,7 +25,7 @@ def command(
     shard: o.Shard = None,
     executor: o.Executor = "local",
     workers: o.Workers = None,
-    report: o.Report = None,
+    reports: o.Reports = None,
     participants: o.Participants = None,
     sessions: o.Sessions = None,
 ) -> int:
@@ -51,7 +51,7 @@ def command(
             shard,
             executor,
             workers,
-            report,
+            reports or (),
             participants or (),
             sessions or (),
         ),

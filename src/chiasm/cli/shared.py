@@ -30,7 +30,7 @@ class Cohort:
     shard: str | None = None
     executor: str = LOCAL
     workers: int | None = None
-    report: Path | None = None
+    reports: Sequence[Path] = ()
     participants: Sequence[str] = ()
     sessions: Sequence[str] = ()
 
@@ -97,8 +97,10 @@ def process(
         tasks += [Task(case, pipeline, given, place) for case in cases]
     if mask is not None:
         spare_inputs((path for task in tasks for path in task.written), [mask])
-    report = None if cohort.report is None else shard.named(cohort.report)
-    if report is not None:
+    reports = [shard.named(one) for one in cohort.reports]
+    if len({*reports}) < len(reports):
+        raise UsageError(explain("--report", reports[0], "is named twice", "different files"))
+    for report in reports:
         for search in searches:
             spare_inputs([report], search, "--report")
         spare_inputs([report], [mask] if mask else [], "--report")
@@ -131,7 +133,7 @@ def process(
         left_out=list(left_out),
         how=How(cohort.overwrite, cohort.resume, records, derivatives),
         executor=executor,
-        report=report,
+        reports=reports,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import sys
@@ -18,6 +17,7 @@ from chiasm import files
 from chiasm.cohort.derivatives import Derivatives
 from chiasm.cohort.plan import Case
 from chiasm.cohort.record import Records, facts_of
+from chiasm.cohort.report import write_report
 from chiasm.errors import CaseError, ChiasmError
 from chiasm.files.dicom.derived import Making
 from chiasm.files.dicom.image import write_series
@@ -185,7 +185,7 @@ def run_tasks(
     left_out: Sequence[str] = (),
     how: How | None = None,
     executor: Executor | None = None,
-    report: Path | None = None,
+    reports: Sequence[Path] = (),
 ) -> int:
     """Process every task. A task that fails is reported on stderr, and the others are still done.
 
@@ -203,8 +203,8 @@ def run_tasks(
     how : How, optional
     executor : Executor, optional
         By default one task is done after another in this process.
-    report : Path, optional
-        The JSON file for the report.
+    reports : sequence of Path
+        The files for the report, see `chiasm.cohort.report`.
 
     Returns
     -------
@@ -218,8 +218,8 @@ def run_tasks(
     """
     how = how or How()
     replaced = how.overwrite or how.resume
-    if report is not None:
-        files.check_output(report, replaced, argument="--report")
+    for path in reports:
+        files.check_output(path, replaced, argument="--report")
     failed = [str(error) for error in errors]
     for message in (*left_out, *failed):
         warn(f"chiasm: {message}")
@@ -242,20 +242,19 @@ def run_tasks(
     finally:
         ended = [outcomes[number] for number in sorted(outcomes)]
         failed += [one.error for one in ended if one.error is not None]
-        if report is not None:
-            content = {
-                "chiasm": version("chiasm"),
-                "versions": _versions(),
-                "command": sys.argv[1:],
-                "settings": dict(settings),
-                "finished": finished,
-                "seconds": round(time.monotonic() - start, 1),
-                "left_out": list(left_out),
-                "cases": [one.record for one in ended],
-                "failed": failed,
-            }
-            text = json.dumps(content, indent=2, default=_plain) + "\n"
-            files.write_text(report, text, overwrite=replaced, argument="--report")
+        content = {
+            "chiasm": version("chiasm"),
+            "versions": _versions(),
+            "command": sys.argv[1:],
+            "settings": dict(settings),
+            "finished": finished,
+            "seconds": round(time.monotonic() - start, 1),
+            "left_out": list(left_out),
+            "cases": [one.record for one in ended],
+            "failed": failed,
+        }
+        for path in reports:
+            write_report(content, path, overwrite=replaced)
     skipped = sum(one.skipped for one in outcomes.values())
     if skipped:
         say(f"{skipped} of {len(tasks)} scans were finished before and were skipped.")
@@ -359,11 +358,6 @@ def _making(task: Task, result: Result, mark: str, place: int) -> Making:
     facts = {**settings, "modality": known, "interpolate": task.given.get("interpolate", False)}
     words = _words(task, result)[place - 1]
     return Making(series, mark, words, sentence, facts, place, task.case.anonymous)
-
-
-def _plain(value: Any) -> Any:
-    """A value of a record that JSON does not know: NumPy's as numbers, any other as text."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _versions() -> dict[str, str]:

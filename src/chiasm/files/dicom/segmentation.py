@@ -114,10 +114,9 @@ def _segmentation(numbers: np.ndarray, described: list[Label], making: Making) -
     made.ImageComments = f"{making.mark}. {making.sentence}"
     making.dated(made, headers[0])
     # A segmentation must have a date, also if its study has none.
-    made.ContentDate, made.ContentTime = (
-        made.ContentDate or _NO_DATE,
-        made.ContentTime or "000000",
-    )
+    for name, value in (("ContentDate", _NO_DATE), ("ContentTime", "000000")):
+        if not made.get(name):
+            setattr(made, name, value)
     for one in made.get("ContributingEquipmentSequence", ()):  # highdicom adds itself and the time
         if "ContributionDateTime" in one:
             del one.ContributionDateTime

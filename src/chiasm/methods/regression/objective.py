@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
+from torch.nn import functional
 
+from chiasm.augment.contrast import Acquisition, ContrastSettings
 from chiasm.errors import UsageError, explain
 from chiasm.methods.detail_transfer import DetailTransferSettings
 from chiasm.methods.regression.intensity_mapping import (
@@ -54,6 +56,12 @@ class Settings(GuidedTraining, ContrastTraining):
     error_network : NetworkSettings or None
         With it, a second network learns the expected error after the first one has learned the
         image (stage ``error``, see `ErrorObjective`).
+    acquisition : ContrastSettings or None
+        In the stage ``error``, how the target scan is acquired whose difference from the image is
+        learned: bias, gamma, blur, noise and slice thickness. With None, it is exact.
+    misplaced : float
+        In the stage ``error``, the largest shift of that scan along each axis, in voxels. Real
+        scans of two modalities are registered to a part of a voxel.
     head_weight : float
         Weight of the voxels of the head outside the brain, where that is known.
     window : list of int or None
@@ -71,6 +79,8 @@ class Settings(GuidedTraining, ContrastTraining):
     learn_error: bool = False
     error_weight: float = Field(default=0.1, ge=0)
     error_network: NetworkSettings | None = None
+    acquisition: ContrastSettings | None = None
+    misplaced: float = Field(default=0.0, ge=0)
     head_weight: float = Field(default=0.3, ge=0)
     window: list[PositiveInt] | None = None
 
@@ -81,6 +91,19 @@ class Settings(GuidedTraining, ContrastTraining):
             problem = f"has {len(self.window)} numbers, and the context {self.context.kind} needs"
             legal = f"{dims} numbers of voxels, or null"
             raise UsageError(explain("window", self.window, f"{problem} {dims}", legal))
+
+
+def shifted(images: Tensor, shifts: Tensor) -> Tensor:
+    """Images (B, C, \\*spatial) moved by parts of voxels (B, axes); borders are repeated."""
+    dims = images.ndim - 2
+    matrix = torch.eye(dims, dims + 1, dtype=images.dtype, device=images.device)
+    matrix = matrix.repeat(len(images), 1, 1)
+    # `affine_grid` counts from −1 to 1 between the centres of the first and the last voxel, and
+    # names the last axis first.
+    sizes = torch.tensor(images.shape[2:], dtype=images.dtype, device=images.device)
+    matrix[:, :, -1] = (-2 * shifts / (sizes - 1).clamp(min=1)).flip(1)
+    grid = functional.affine_grid(matrix, list(images.shape), align_corners=True)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=True)
 
 
 def laplace(error: Tensor, scale: Tensor) -> Tensor:
@@ -161,8 +184,19 @@ class ErrorObjective(RegressionObjective):
         self.module.network.eval()  # its statistics belong to the finished image
         channels = self.channels(batch, generator)
         predicted = self.module.expected(channels, self.module.estimate(channels)).float()
-        error = (predicted[:, :1] - self._on_the_scale_of_the_model(batch)).abs()
+        true = self._acquired(self._on_the_scale_of_the_model(batch), generator)
+        error = (predicted[:, :1] - true).abs()
         return self.weighed(laplace(error, predicted[:, 1:]), batch)
+
+    def _acquired(self, target: Tensor, generator: torch.Generator) -> Tensor:
+        """Target images as scans of their own show them, (B, 1, \\*spatial)."""
+        chosen = self.settings
+        if chosen.misplaced:
+            shifts = torch.rand((len(target), target.ndim - 2), generator=generator) * 2 - 1
+            target = shifted(target, shifts.to(target) * chosen.misplaced)
+        if chosen.acquisition is not None:
+            target = Acquisition(tuple(target.shape), chosen.acquisition, generator).image(target)
+        return target.clamp(0, 1)
 
     def _on_the_scale_of_the_model(self, batch: Batch) -> Tensor:
         """The target images, (B, 1, \\*spatial).
