@@ -317,6 +317,9 @@ FORMATS = Registry(
         "nifti": Entry(
             "chiasm.files.nifti", "Volumes with their position in space (.nii, .nii.gz)."
         ),
+        "freesurfer": Entry(
+            "chiasm.files.mgh", "Volumes of FreeSurfer (.mgz, .mgh), which are read, not written."
+        ),
         "raster": Entry("chiasm.files.raster", "Single grey slices (.png, .tif, .tiff)."),
     },
 )

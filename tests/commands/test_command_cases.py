@@ -212,3 +212,16 @@ def test_intensities_that_no_scan_has_are_refused(done, tmp_path, out):
     result = done(save_nifti(tmp_path / "a_T2w.nii.gz", array), out)
     assert result.code == 1
     result.assert_said("-i", "holds intensities up to 3e+37", "at most 1e+15")
+
+
+def test_what_is_made_of_a_volume_of_freesurfer_is_nifti(chiasm, done, tmp_path, out):
+    scan = tmp_path / "in" / "sub-01_T2w.mgz"
+    scan.parent.mkdir()
+    nib.MGHImage(brain(), AFFINE).to_filename(scan)
+    result = done(scan.parent, out)
+    assert result.code == 0, result.err
+    assert images(out) == ["sub-01_T1w.nii.gz", "sub-01_dseg.nii.gz"]
+    np.testing.assert_allclose(nib.load(out / "sub-01_T1w.nii.gz").affine, AFFINE, atol=1e-4)
+    result = chiasm("translate", "-i", scan, "-o", out / "a.mgz", "--method", "histogram")
+    assert result.code == 2
+    result.assert_said("-o", "a.mgz", "only read", ".nii.gz")

@@ -185,7 +185,7 @@ PIXDIM, DIM = 76, 40  # byte offsets in a NIfTI-1 header
 BAD = {
     "missing": (lambda d: d / "a.nii.gz", "does not exist"),
     "a folder": (lambda d: folder(d / "a.nii"), "is a folder"),
-    "unknown ending": (lambda d: text(d / "a.mgz", b"1"), "ending"),
+    "unknown ending": (lambda d: text(d / "a.mha", b"1"), "ending"),
     "text": (lambda d: text(d / "a.nii", b"not an image" * 99), "not an image"),
     "no gzip": (lambda d: text(d / "a.nii.gz", b"not an image" * 99), "not an image"),
     "gzipped text": (lambda d: text(d / "a.nii.gz", gzip.compress(b"text" * 999)), "not an image"),

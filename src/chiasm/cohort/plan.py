@@ -11,14 +11,14 @@ from pathlib import Path
 
 from chiasm.cohort.recipe import LABEL_SUFFIX
 from chiasm.errors import UsageError, explain
-from chiasm.files import endings, stem
+from chiasm.files import endings, is_written, stem
 from chiasm.files.dicom.anonymous import check_installed, short_hash
 from chiasm.files.find import FoundScan, Search, spare_inputs
 from chiasm.image.modality import modality_from_filename, split_modality
 
 DICOM, NIFTI = FORMS = ("dicom", "nifti")
-# The ending of NIfTI files that are made of a DICOM series.
-SERIES_ENDING = ".nii.gz"
+# The ending of what is made of a scan whose format is not written, such as a DICOM series.
+WRITTEN_ENDING = ".nii.gz"
 _DESC = re.compile(r"(?:^|_)desc-(?P<label>[^_]*)")
 
 
@@ -61,6 +61,9 @@ def check_kind_of_output(output: Path, inputs: Sequence[Path], *, folder: bool =
     """
     if not is_file_name(output):
         return
+    if not is_written(output):
+        legal = f"a name that ends with {WRITTEN_ENDING}"
+        raise UsageError(explain("-o", output, "has a format that is only read", legal))
     if folder:
         problem = "names one file"
         raise UsageError(explain("-o", output, problem, "a folder for several outputs of a scan"))
@@ -228,8 +231,10 @@ def _entities(scan: FoundScan) -> str:
 
 
 def _ending_for(scan: FoundScan) -> str:
-    """The ending of a scan's outputs: that of its file, and NIfTI for a DICOM series."""
-    return _ending(scan.path) if scan.series is None else SERIES_ENDING
+    """The ending of a scan's outputs: that of its file, or NIfTI if its format is not written."""
+    if scan.series is not None or not is_written(scan.path):
+        return WRITTEN_ENDING
+    return _ending(scan.path)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -38,6 +38,7 @@ __all__ = [
     "check_spacing",
     "description",
     "endings",
+    "is_written",
     "made_by_chiasm",
     "read",
     "read_labels",
@@ -79,6 +80,12 @@ def _formats() -> list[Format]:
 def endings() -> tuple[str, ...]:
     """The endings of all formats that are registered now, lower case, with the dot."""
     return tuple(dict.fromkeys(suffix for form in _formats() for suffix in form.SUFFIXES))
+
+
+def is_written(path: str | Path) -> bool:
+    """Whether Chiasm writes files with the ending of this name."""
+    form = next((one for one in _formats() if str(path).lower().endswith(one.SUFFIXES)), None)
+    return form is not None and getattr(form, "WRITES", True)
 
 
 def _legal_file() -> str:

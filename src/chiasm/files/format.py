@@ -17,6 +17,9 @@ class Format(Protocol):
     RECORDS_SPACING: bool
     """Whether files of this format record their spacing, so that none can be given."""
 
+    WRITES: bool
+    """Whether files of this format are written. Left out, they are."""
+
     def read(
         self, path: Path, spacing: tuple[float, float, float] | None, argument: str
     ) -> tuple[np.ndarray, np.ndarray]:

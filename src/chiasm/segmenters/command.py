@@ -41,7 +41,8 @@ class Program(Description):
         The name of the scan's file.
     output_name : str
         The name of the label map among the files that the program writes, such as
-        ``"*_seg.nii.gz"``. Without it, the label map is ``{output}``, or the only NIfTI file.
+        ``"*_seg.nii.gz"``. Without it, the label map is ``{output}``, the only NIfTI file,
+        or the only image in another format, such as .mgz.
     """
 
     command: str
@@ -130,17 +131,20 @@ class CommandSegmenter(SegmenterOfOthers):
     def _read(self, output: Path, folder: Path) -> LabelVolume:
         """The label map that the program wrote."""
         every = sorted(path for path in folder.rglob("*") if path.is_file())
-        images = [path for path in every if path.name.endswith((".nii", ".nii.gz"))]
+        images = [path for path in every if path.name.lower().endswith(files.endings())]
         if wanted := self.description.output_name:
             images = [path for path in images if fnmatch(path.name, wanted)]
         elif output in images:
             images = [output]
+        else:  # beside a label map as NIfTI, images in other formats are not meant
+            nifti = [path for path in images if path.name.endswith((".nii", ".nii.gz"))]
+            images = nifti or images
         if len(images) != 1:
             wrote = ", ".join(path.name for path in every[:_SHOWN]) or "nothing"
             problem = (
                 f"wrote {'no' if not images else 'more than one'} label map (it wrote {wrote})"
             )
-            legal = "one NIfTI file, or a YAML file whose output_name tells which one is meant"
+            legal = "one label map, or a YAML file whose output_name tells which one is meant"
             raise CaseError(explain(self.argument, self.name, problem, legal))
         return files.read_labels(images[0], argument=f"{self.argument} {self.name} wrote")
 
