@@ -43,7 +43,7 @@ CONTEXTS = {
 
 def trained(name: str, chosen: argparse.Namespace, iterations: int, folder: Path) -> float:
     """Train one context; returns the seconds that the training took."""
-    words = (*CONTEXTS[name], *chosen.settings, f"iterations={iterations}")
+    words = (*CONTEXTS[name], "error_network=null", *chosen.settings, f"iterations={iterations}")
     settings = training_settings("regression", "T1w", RECIPE, words)
     made = train(chosen.anatomies, folder, settings, overwrite=True)
     return float(made.training["seconds"])

@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,9 +95,19 @@ def lengths(recipe: Path) -> dict[str, int]:
     return found
 
 
-def seconds_of(model: Path, key: str) -> float:
-    """Of the training whose length this setting gives; a stage lies in a folder of its own."""
-    folder = model if key == "iterations" else model / key.split(".")[1]
+def seconds_of(model: Path, key: str, planned: Iterable[str]) -> float:
+    """Of the training whose length this setting gives.
+
+    The last stage lies in the folder of the model, and each other one in a folder of its own. The
+    setting ``iterations`` is that of the stage that the recipe does not name.
+    """
+    named = {one.split(".")[1] for one in planned if "." in one}
+    folder = model
+    if key == "iterations":
+        others = [one.parent for one in sorted(model.glob("*/config.json"))]
+        folder = next((one for one in others if one.name not in named), model)
+    elif (model / key.split(".")[1]).is_dir():
+        folder = model / key.split(".")[1]
     return json.loads((folder / "config.json").read_text())["training"]["seconds"]
 
 
@@ -148,7 +159,9 @@ def main() -> int:
         planned = lengths(recipe)
         chiasm("train", *common, *(f"{key}={chosen.trial}" for key in planned))
         spent = time.monotonic() - start
-        trial = sum(seconds_of(model, key) / chosen.trial * count for key, count in planned.items())
+        trial = sum(
+            seconds_of(model, key, planned) / chosen.trial * count for key, count in planned.items()
+        )
         factor = 0.8 * (seconds - spent) / max(trial, 1e-3)
         scaled = {key: max(2 * chosen.trial, int(factor * count)) for key, count in planned.items()}
         chiasm("train", *common, *(f"{key}={count}" for key, count in scaled.items()))

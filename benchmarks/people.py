@@ -16,16 +16,20 @@ from pathlib import Path
 
 import pandas as pd
 
-# Where each part begins and ends, as shares of the people.
-PARTS = {"translator": (0.0, 0.7), "diffusion": (0.7, 0.95), "validation": (0.95, 1.0)}
+PARTS = ("translator", "diffusion", "validation")
+_ENDS = (0.7, 0.95)  # where the first two parts end, as shares of the people
 
 
 def subjects_of(table: pd.DataFrame, part: str) -> list[str]:
     """The subjects of a part, from the columns participant_id and anatomy."""
     people = sorted(table["anatomy"].unique())
-    first, last = (round(share * len(people)) for share in PARTS[part])
-    chosen = table[table["anatomy"].isin(people[first:last])]
-    return sorted(chosen["participant_id"])
+    count = len(people)
+    if count < len(PARTS):
+        raise SystemExit(f"--data: holds {count} people; legal: at least {len(PARTS)}")
+    second = min(round(_ENDS[1] * count), count - 1)
+    ends = (0, min(round(_ENDS[0] * count), second - 1), second, count)
+    own = people[ends[PARTS.index(part)] : ends[PARTS.index(part) + 1]]
+    return sorted(table[table["anatomy"].isin(own)]["participant_id"])
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ that the phantoms use. Scans that have a label map already are not segmented aga
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +21,7 @@ from time import perf_counter
 import numpy as np
 
 from chiasm import files
+from chiasm.errors import CaseError
 from chiasm.image.volume import TISSUES, LabelVolume
 from chiasm.phantom.structures import TISSUE_OF, TISSUE_VALUES, structures_of
 from chiasm.segmenters.load import load_segmenter
@@ -35,10 +37,16 @@ time_limit: 180
 
 
 def tissues(labels: LabelVolume) -> LabelVolume:
-    """FreeSurfer's structures as CSF, grey matter, white matter and background."""
-    values = np.array([TISSUE_VALUES[one] for one in TISSUE_OF], np.int16)
-    found = structures_of(np.asarray(labels.array), "samseg")
-    return replace(labels, array=values[found], labels=TISSUES)
+    """FreeSurfer's structures as CSF, grey matter, white matter and background.
+
+    Structures that no tissue is known of, such as undetermined ones, become background.
+    """
+    array = np.zeros(labels.shape, np.int16)
+    for value in np.unique(labels.array):
+        with suppress(CaseError):
+            (structure,) = structures_of(np.array([value]), "samseg")
+            array[labels.array == value] = TISSUE_VALUES[TISSUE_OF[structure]]
+    return replace(labels, array=array, labels=TISSUES)
 
 
 def main() -> None:
@@ -62,6 +70,7 @@ def main() -> None:
             continue
         start = perf_counter()
         found = segmenter.segment(case.read().source).labels
+        files.write(found, path.with_name(f"structures_{path.name}"), overwrite=True)
         files.write(tissues(found), path)
         print(f"{case.name}: {perf_counter() - start:.0f} s", flush=True)
 

@@ -155,6 +155,22 @@ def test_an_error_network_leaves_the_image_as_it_is(learn_error):
     assert all(name.startswith("error_network.") for name in changed)
 
 
+@pytest.mark.parametrize("errors", [None, UNET])
+def test_the_finished_model_scales_the_expected_error_alone(errors):
+    source = torch.rand((1, 1, 32, 32), generator=torch.Generator().manual_seed(1))
+    one = network(True, errors).eval()
+    plain = one(source).detach()
+    one.error_scale = 0.5
+    scaled = one(source).detach()
+    assert torch.equal(scaled[:, :1], plain[:, :1])
+    torch.testing.assert_close(scaled[:, 1:], plain[:, 1:] / 2)
+    channels = one.channels(source)
+    trained = one.estimate(channels)
+    if errors is not None:
+        trained = one.expected(channels, trained)
+    assert torch.equal(trained.detach(), plain)  # the training learns without it
+
+
 def test_the_error_network_learns_where_the_errors_are():
     """The image is always wrong on the left half, and the network must find that."""
     one = error_stage(learn_error=False)

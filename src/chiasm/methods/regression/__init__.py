@@ -27,6 +27,6 @@ METHOD = Method(
     runs=("regression",),
     model_settings=(
         *("guides", "intensity_mapping", "detail_transfer", "learn_error", "window"),
-        *("error_network", "inference_planes"),
+        *("error_network", "error_scale", "inference_planes"),
     ),
 )

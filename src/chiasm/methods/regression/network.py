@@ -36,6 +36,8 @@ class RegressionNetwork(nn.Module):
     error_network : NetworkSettings or None
         A second network, which gives the expected error instead. It sees the input of the first
         network and all that the first network gives.
+    error_scale : float
+        What the expected error is multiplied by in use, see `forward`.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class RegressionNetwork(nn.Module):
         images: int,
         learn_error: bool = False,
         error_network: NetworkSettings | None = None,
+        error_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if guides.needs_sample:
@@ -62,7 +65,7 @@ class RegressionNetwork(nn.Module):
         self.guides = guides
         self.intensity_mapping = intensity_mapping
         channels = guides.channels(images, spatial_dims) + (images if intensity_mapping else 0)
-        self.learn_error = learn_error
+        self.learn_error, self.error_scale = learn_error, error_scale
         made = 2 if learn_error else 1
         self.network = network.build(spatial_dims, channels, made)
         self.error_network: nn.Module | None = None
@@ -94,7 +97,11 @@ class RegressionNetwork(nn.Module):
         """
         channels = self.channels(source, randomised, mapping)
         made = self.estimate(channels)
-        return made if self.error_network is None else self.expected(channels, made)
+        if self.error_network is not None:
+            made = self.expected(channels, made)
+        if self.error_scale == 1 or not self.gives_error:
+            return made
+        return torch.cat([made[:, :1], made[:, 1:] * self.error_scale], dim=1)
 
     def estimate(self, channels: Tensor) -> Tensor:
         """What the first network alone makes of its input: (B, 1 or 2, \\*spatial)."""

@@ -56,6 +56,9 @@ class Settings(GuidedTraining, ContrastTraining):
     error_network : NetworkSettings or None
         With it, a second network learns the expected error after the first one has learned the
         image (stage ``error``, see `ErrorObjective`).
+    error_scale : float
+        What the finished model multiplies the expected error by. It is learned on slices of one
+        plane and on simulated scans, and the mean of several planes has a smaller error.
     acquisition : ContrastSettings or None
         In the stage ``error``, how the target scan is acquired whose difference from the image is
         learned: bias, gamma, blur, noise and slice thickness. With None, it is exact.
@@ -79,6 +82,7 @@ class Settings(GuidedTraining, ContrastTraining):
     learn_error: bool = False
     error_weight: float = Field(default=0.1, ge=0)
     error_network: NetworkSettings | None = None
+    error_scale: float = Field(default=1.0, gt=0)
     acquisition: ContrastSettings | None = None
     misplaced: float = Field(default=0.0, ge=0)
     head_weight: float = Field(default=0.3, ge=0)

@@ -57,6 +57,7 @@ class Regression(NetworkTranslator):
             images=config.context.images,
             learn_error=config.settings.get("learn_error", False),
             error_network=None if errors is None else NetworkSettings.model_validate(errors),
+            error_scale=config.settings.get("error_scale", 1.0),
         )
 
     @property

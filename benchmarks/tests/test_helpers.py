@@ -1,0 +1,62 @@
+"""Small parts of the benchmarks: seconds of stages, people of a dataset, tissues of structures."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from chiasm.image.volume import LabelVolume
+from gpu import lengths, seconds_of
+from people import PARTS, subjects_of
+from samseg import tissues
+
+
+def finished(folder, seconds):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"training": {"seconds": seconds}}))
+
+
+def test_the_seconds_of_stages_are_found_where_the_training_puts_them(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("iterations: 100\nstages: {a: {iterations: 5}, b: {iterations: 7}}\n")
+    planned = lengths(recipe)
+    assert planned == {"iterations": 100, "stages.a.iterations": 5, "stages.b.iterations": 7}
+    # The stage without a length of its own is the last one, as in ALDM.
+    aldm = tmp_path / "aldm"
+    for folder, seconds in ((aldm, 30), (aldm / "a", 10), (aldm / "b", 20)):
+        finished(folder, seconds)
+    assert [seconds_of(aldm, key, planned) for key in planned] == [30, 10, 20]
+    # Or it is the first one, as in regression, and the last is named.
+    recipe.write_text("iterations: 100\nstages: {error: {iterations: 5}}\n")
+    planned = lengths(recipe)
+    regression = tmp_path / "regression"
+    finished(regression, 3)
+    finished(regression / "image", 90)
+    assert [seconds_of(regression, key, planned) for key in planned] == [90, 3]
+    plain = tmp_path / "plain"
+    finished(plain, 50)
+    assert seconds_of(plain, "iterations", ["iterations"]) == 50
+
+
+@pytest.mark.parametrize("people", [3, 5, 20])
+def test_no_person_is_in_two_parts(people):
+    rng = np.random.default_rng(0)
+    names = [f"sub-{k:02d}" for k in range(1, 61)]
+    anatomy = rng.permutation([f"map_{k % people:02d}.nii.gz" for k in range(60)])
+    table = pd.DataFrame({"participant_id": names, "anatomy": anatomy})
+    parts = {part: subjects_of(table, part) for part in PARTS}
+    assert sorted(name for own in parts.values() for name in own) == names
+    of = dict(zip(names, anatomy, strict=True))
+    persons = [{of[one] for one in own} for own in parts.values()]
+    assert all(persons)
+    assert len(set.union(*persons)) == sum(map(len, persons)) == people
+    if people == 20:
+        assert [len(one) for one in persons] == [14, 5, 1]
+
+
+def test_structures_become_tissues_and_unknown_ones_background():
+    structures = np.array([0, 2, 3, 24, 80, 29, 42, 7, 10]).reshape(3, 3, 1)
+    made = tissues(LabelVolume(structures, np.eye(4)))
+    assert made.array.ravel().tolist() == [0, 3, 2, 1, 0, 0, 2, 3, 2]
+    assert [one.name for one in made.labels][:4] == ["background", "csf", "grey", "white"]
