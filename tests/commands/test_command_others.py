@@ -116,3 +116,32 @@ def test_an_extractor_that_finds_nothing(chiasm, scan, out, regression, tool):
     assert result.code == 1
     assert "found no brain" in result.err
     assert not out.exists()
+
+
+FREESURFER = """
+import sys
+import nibabel as nib
+import numpy as np
+
+scan = nib.load(sys.argv[1])
+values = np.asarray(scan.dataobj)
+labels = np.where(values > float(sys.argv[3]), 17, 0).astype(np.int32)
+nib.MGHImage(labels, scan.affine).to_filename(sys.argv[2] + "/seg.mgz")
+nib.MGHImage(values.astype(np.float32), scan.affine).to_filename(sys.argv[2] + "/norm.mgz")
+"""
+
+
+def test_a_program_may_write_volumes_of_freesurfer(chiasm, t1, out, tmp_path):
+    """As samseg and FastSurfer do, among other files."""
+    path = tmp_path / "tool.py"
+    path.write_text(FREESURFER)
+    command = f"{sys.executable} {path} {{input}} {{output_folder}} 100"
+    result = chiasm("segment", "-i", t1, "-o", out / "a.nii.gz", "--segmenter", command)
+    assert result.code == 1
+    result.assert_said("--segmenter", "more than one label map", "seg.mgz", "output_name")
+    settings = tmp_path / "tool.yaml"
+    settings.write_text(f"command: {command}\noutput_name: seg.mgz\nlabels: {{17: hippocampus}}\n")
+    result = chiasm("segment", "-i", t1, "-o", out / "a.nii.gz", "--segmenter", settings)
+    assert result.code == 0, result.err
+    np.testing.assert_array_equal(load(out / "a.nii.gz"), np.where(load(t1) > 100, 17, 0))
+    assert "hippocampus" in (out / "a.tsv").read_text()
