@@ -14,7 +14,8 @@ from chiasm.methods.method import flag
 from chiasm.methods.options import Options
 
 COMMANDS = (
-    "translate", "segment", "run", "evaluate", "compare", "phantom", "train", "info", "demo",
+    "translate", "segment", "run", "evaluate", "compare", "phantom", "train", "export",
+    "info", "demo",
 )  # fmt: skip
 # A legal value of every option of every method.
 VALUES = {

@@ -21,8 +21,8 @@ def command(
     to: Annotated[
         str,
         typer.Option(
-            help="torchscript and onnx write a file of the network, and beside it a YAML file that "
-            "describes it. bundle writes a folder for MONAI, which takes whole scans."
+            help="The format. For torchscript and onnx it is a file of the network, with a YAML "
+            "file that describes it. For bundle it is a folder for MONAI, which takes whole scans."
         ),
     ],
     output: Annotated[
