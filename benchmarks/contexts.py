@@ -70,7 +70,8 @@ def main() -> None:
         folder = chosen.runs / name
         if (folder / models.CONFIG).is_file():
             continue
-        speed = trained(name, chosen, chosen.trial, chosen.runs / f"{name}-trial") / chosen.trial
+        spent = trained(name, chosen, chosen.trial, chosen.runs / f"{name}-trial")
+        speed = max(spent, 0.5) / chosen.trial  # whole seconds are recorded
         trained(name, chosen, max(chosen.trial, int(60 * chosen.minutes / speed)), folder)
     there = [name for name in CONTEXTS if (chosen.runs / name / models.CONFIG).is_file()]
     for name in there:
