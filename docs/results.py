@@ -398,8 +398,8 @@ PAGES = (
     Page(
         "contexts",
         "Slices, neighbours and volumes",
-        "The default translator was trained by its recipe from random weights, each time for about "
-        "25 minutes of one CPU core: on single slices (*2d*), on slices with two neighbours on "
+        "The default translator was trained by its recipe from random weights, for 17 to 25 "
+        "minutes of one CPU core each: on single slices (*2d*), on slices with two neighbours on "
         "either side (*2.5d*), and on boxes of 96 voxels along each axis (*3d*). A segmenter of T1 "
         "that others trained then segments the translation and the real T1.",
         "make -C benchmarks contexts ANATOMIES=DIR DATA=DIR",

@@ -365,7 +365,7 @@ def as_volume(
     """
     name = None if modality is None else modality_name(modality)
     if isinstance(image, Volume):
-        files.check_contrast(image, argument, "image")
+        files.check_intensities(image, argument, "image")
         return image if name is None else image.with_array(image.array, modality=name, units="")
     if isinstance(image, str | Path) and _holds_series(Path(image)):
         image = only_series(Path(image))
@@ -373,13 +373,13 @@ def as_volume(
         return files.read(image, modality=name, spacing=spacing, argument=argument)
     if isinstance(image, Series):
         volume = read_series(image, interpolate=interpolate)
-        files.check_contrast(volume, argument, image.path)
+        files.check_intensities(volume, argument, image.path)
         return volume if name is None else volume.with_array(volume.array, modality=name, units="")
     if spacing is not None:
         problem = "does not apply to an image in memory"
         raise UsageError(explain("spacing", spacing, problem, "a spacing for PNG and TIFF only"))
     volume = _image_in_memory(image, name, argument)
-    files.check_contrast(volume, argument, "image")
+    files.check_intensities(volume, argument, "image")
     return volume
 
 

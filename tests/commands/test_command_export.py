@@ -10,7 +10,7 @@ import yaml
 from command_samples import brain, files_below, load, save_nifti
 
 from chiasm import models
-from chiasm.export import model as exporting
+from chiasm.export import write as exporting
 
 ENDINGS = {"torchscript": ".ts", "onnx": ".onnx"}
 

@@ -283,6 +283,8 @@ def test_a_report_can_be_a_page(chiasm, scan, out, tmp_path, regression):
     for part in (told["chiasm"], told["versions"]["torch"], str(scan), "failed", "Device"):
         assert html.escape(part) in text, part
     assert html.escape(told["failed"][0]) in text
+    (finished,) = (case for case in told["cases"] if "error" not in case)
+    assert f"<td>{finished['translation']['cost']['seconds']:.1f}</td>" in text
     assert "src=" not in text
     assert "http" not in text
     result = chiasm("translate", "-i", scan, "-o", tmp_path / "again", "--model", regression,

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from chiasm import models
-from chiasm.export.model import _inputs, _traced
 from chiasm.export.step import Step
 from chiasm.export.volume import of_volumes
+from chiasm.export.write import _inputs, _traced
 from chiasm.image.context import Context
 from chiasm.image.intensity import IntensityMap
 from chiasm.image.preparation import GridSettings, prepare

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from chiasm.errors import UsageError
 from chiasm.guides import GuideSet, guide_from_config
 from chiasm.image.intensity import IntensityMap
 from chiasm.methods.regression.network import RegressionNetwork
@@ -240,6 +241,12 @@ def test_images_of_varied_contrast_are_laid_on_the_range_of_the_model():
     one = error_stage(anatomies={"stripped": 1}, augmentation={"rotation": 0, "scale": 0,
                                                                "crop": [16, 16]})  # fmt: skip
     assert torch.equal(one._on_the_scale_of_the_model(seen), target)
+
+
+@pytest.mark.parametrize("word", ["misplaced=1", "acquisition={noise: 0.1}"])
+def test_settings_of_the_error_network_need_one(word):
+    with pytest.raises(UsageError, match="because there is no error_network"):
+        training_settings("regression", "T1w", None, (word,))
 
 
 def test_a_difference_has_the_width_of_the_map_and_no_offset():

@@ -70,13 +70,13 @@ def _line(case: Mapping[str, Any]) -> dict[str, Any]:
     outcome = "finished before" if "skipped" in case else "finished"
     if "error" in case:
         outcome = "failed"
-    seconds = case.get("seconds")
+    steps = [case[name] for name in ("translation", "segmentation") if case.get(name)]
     return {
         "Scan": case["input"],
         "Outcome": outcome,
         "Modality": case.get("modality") or "",
-        "Seconds": "" if seconds is None else f"{seconds:.1f}",
-        "Device": (case.get("translation") or case.get("segmentation") or {}).get("device", ""),
+        "Seconds": f"{sum(one['cost']['seconds'] for one in steps):.1f}" if steps else "",
+        "Device": ", ".join(dict.fromkeys(str(one.get("device", "")) for one in steps)),
         "Warnings": " ".join(case.get("warnings", ())),
         "Outputs": in_words(case.get("outputs", [])),
     }

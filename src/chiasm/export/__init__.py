@@ -1,5 +1,5 @@
 """Models in formats that other programs read: TorchScript, ONNX, and MONAI bundles."""
 
-from chiasm.export.model import FORMATS, Exported, export_model
+from chiasm.export.write import FORMATS, Exported, export_model
 
 __all__ = ["FORMATS", "Exported", "export_model"]

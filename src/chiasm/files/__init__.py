@@ -32,8 +32,8 @@ __all__ = [
     "Format",
     "Mark",
     "atomic",
-    "check_contrast",
     "check_folder",
+    "check_intensities",
     "check_output",
     "check_spacing",
     "description",
@@ -255,11 +255,11 @@ def read(
             volume = Volume(array, affine, modality=name)
     except CaseError as error:
         raise CaseError(f"{argument} {path}: {error}") from None
-    check_contrast(volume, argument, path)
+    check_intensities(volume, argument, path)
     return volume
 
 
-def check_contrast(volume: Volume, argument: str, name: str | Path) -> None:
+def check_intensities(volume: Volume, argument: str, name: str | Path) -> None:
     """Refuse a scan whose voxels are all the same, or larger than those of any scan.
 
     Parameters

@@ -82,7 +82,11 @@ def _start(file: BinaryIO, size: int) -> bytes:
 
 def _check(header: nib.Nifti1Header, path: Path, argument: str) -> None:
     shape = header.get_data_shape()
-    dtype = header.get_data_dtype()
+    try:
+        dtype = header.get_data_dtype()
+    except KeyError:
+        problem = f"has the unknown number type {int(header['datatype'])}"
+        raise CaseError(explain(argument, path, problem, "one real number per voxel")) from None
     spacing = np.asarray(header["pixdim"][1 : 1 + min(len(shape), 3)])
     if len(shape) < 2 or min(shape) < 1:
         problem, legal = f"has shape {shape}", "two or three axes of at least one voxel"

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from chiasm.errors import UsageError, explain
+from chiasm.errors import UsageError, explain, illegal_setting
 from chiasm.image.modality import modality_name
 from chiasm.image.volume import LabelVolume, Volume
 from chiasm.phantom.appearance import APPEARANCES
@@ -101,7 +101,8 @@ class Settings(BaseModel):
             name = str(first["loc"][0])
             legal = _LEGAL.get(name, f"one of {', '.join(type(self).model_fields)}")
             argument = f"--{name.replace('_', '-')}"
-            raise UsageError(explain(argument, values.get(name), first["msg"], legal)) from None
+            problem, _ = illegal_setting(first, type(self))
+            raise UsageError(explain(argument, values.get(name), problem, legal)) from None
 
     @field_validator("modalities")
     @classmethod

@@ -20,7 +20,6 @@ def main(folder: Path, scan: str, output: str, device: str) -> None:
     """Run the bundle; what cannot be done ends the program with one line."""
     import torch
     from monai.bundle import ConfigParser
-    from monai.data import decollate_batch
     from monai.utils import set_determinism
 
     set_determinism(0)
@@ -40,7 +39,7 @@ def main(folder: Path, scan: str, output: str, device: str) -> None:
     data: Any = before({"image": scan})
     with torch.inference_mode():
         data["pred"] = infer(data["image"][None].to(where), network)[0]
-    after(data if isinstance(data, dict) else decollate_batch(data)[0])
+    after(data)
 
 
 def _part(parser: Any, name: str) -> Any:

@@ -53,7 +53,7 @@ def anonymise(header: Any) -> Any:
     # The two parts of a text with several values.
     header.DeidentificationMethod = [
         f"dicom-anonymizer {version('dicom-anonymizer')}",
-        _PROFILE[:64],
+        _PROFILE,
     ]
     return header
 

@@ -95,6 +95,10 @@ class Settings(GuidedTraining, ContrastTraining):
             problem = f"has {len(self.window)} numbers, and the context {self.context.kind} needs"
             legal = f"{dims} numbers of voxels, or null"
             raise UsageError(explain("window", self.window, f"{problem} {dims}", legal))
+        for name in ("acquisition", "misplaced"):
+            if self.error_network is None and (value := getattr(self, name)):
+                problem = "changes nothing, because there is no error_network"
+                raise UsageError(explain(name, value, problem, "an error_network, or no value"))
 
 
 def shifted(images: Tensor, shifts: Tensor) -> Tensor:

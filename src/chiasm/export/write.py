@@ -19,6 +19,7 @@ from chiasm.errors import CaseError, UsageError, explain
 from chiasm.export.bundle import write_bundle
 from chiasm.export.step import OneInput, Step
 from chiasm.export.volume import of_volumes
+from chiasm.image.context import PLANES
 from chiasm.models import Model
 
 # The largest difference between the model and what was written, of outputs in [0, 1].
@@ -108,7 +109,7 @@ def _torchscript(model: Model, step: Step, output: Path, overwrite: bool) -> Exp
     network = step if step.nodes else OneInput(step)
     used = 2 if step.nodes else 1
     traced = _traced(network, _inputs(model, step)[:used])
-    with files.atomic(output) as draft:
+    with files.atomic(settings) as text, files.atomic(output) as draft:
         torch.jit.save(traced, str(draft))  # type: ignore[no-untyped-call]
         again = torch.jit.load(str(draft))  # type: ignore[no-untyped-call]
 
@@ -117,7 +118,7 @@ def _torchscript(model: Model, step: Step, output: Path, overwrite: bool) -> Exp
                 return again(*inputs[:used]).numpy()
 
         worst = _compared(model, step, run, output)
-    _describe(model, step, output, settings)
+        text.write_text(_description(model, step, output), encoding="utf-8")
     return Exported((output, settings), worst)
 
 
@@ -133,7 +134,7 @@ def _onnx(model: Model, step: Step, output: Path, overwrite: bool) -> Exported:
     inputs = _inputs(model, step)
     spatial = {2 + k: axis for k, axis in enumerate("xyz"[: model.config.context.spatial_dims])}
     free = {0: "batch"} | spatial
-    with files.atomic(output) as draft:
+    with files.atomic(settings) as text, files.atomic(output) as draft:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
@@ -153,7 +154,7 @@ def _onnx(model: Model, step: Step, output: Path, overwrite: bool) -> Exported:
             return session.run(None, {name: one.numpy() for name, one in given})[0]
 
         worst = _compared(model, step, run, output)
-    _describe(model, step, output, settings)
+        text.write_text(_description(model, step, output), encoding="utf-8")
     return Exported((output, settings), worst)
 
 
@@ -185,8 +186,8 @@ def _check(output: Path, endings: tuple[str, ...], overwrite: bool) -> Path:
     return files.check_output(output.with_suffix(".yaml"), overwrite)
 
 
-def _describe(model: Model, step: Step, output: Path, path: Path) -> None:
-    """Write what goes into the network and what comes out, beside its file."""
+def _description(model: Model, step: Step, output: Path) -> str:
+    """What goes into the network and what comes out, as YAML."""
     config, grid = model.config, model.config.grid
     described: dict[str, Any] = {"network": output.name, "name": model.name}
     # The grid's spacing is in the order (in plane, in plane, between slices).
@@ -216,13 +217,11 @@ def _describe(model: Model, step: Step, output: Path, path: Path) -> None:
         }
         if step.nodes:
             described["mapping"] = f"{step.nodes} numbers, 0.5 everywhere if it is unknown"
-    text = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
-    files.write_text(path, text, overwrite=True)
+    text: str = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def _plane(model: Model) -> str:
-    from chiasm.image.context import PLANES
-
     grid = model.config.grid
     way = grid.orientation[grid.slice_axis]
     return next(plane for plane, ways in PLANES.items() if way in ways)
