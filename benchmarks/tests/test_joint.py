@@ -18,7 +18,7 @@ from chiasm.errors import UsageError
 from chiasm.image.context import Context
 from chiasm.image.foreground import foreground_mask
 from chiasm.image.intensity import IntensityMap
-from chiasm.image.preparation import GridSettings, prepare
+from chiasm.image.preparation import GridSettings, prepare, restore_labels
 from chiasm.machine.device import Resources
 from chiasm.methods.load import load_translator
 from chiasm.segmenters.load import load_segmenter
@@ -88,7 +88,7 @@ def test_labels_are_those_of_the_scan_beside_its_translation(segmenter, translat
     # Padding slices hold no foreground: the network is not run on them.
     empty = np.setdiff1d(np.arange(len(samples)), translated.slice_indices())
     scores[empty] = np.eye(4, dtype=np.float32)[0][:, None, None]
-    expected = translated.restore_labels(scores, LABELS)
+    expected = restore_labels([(translated, scores)], LABELS)
     np.testing.assert_array_equal(found.labels.array, expected.array)
     assert len(np.unique(found.labels.array[inside])) > 1
     assert found.record["translation"]["model"] == "translator"

@@ -11,6 +11,7 @@ from chiasm.augment.contrast import (
     ContrastSettings,
     Slices,
     bias_field,
+    degrade,
     intensity_map,
     normalise,
     random_knots,
@@ -43,6 +44,35 @@ def test_normalise_lays_percentiles_of_the_head_on_0_and_1():
     expected = np.clip((inside - low) / (high - low), 0, 1)
     np.testing.assert_allclose(out[mask].numpy(), expected, atol=1e-5)
     assert (out[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("images", [1, 5])
+def test_a_slice_keeps_its_place_in_the_range_of_its_volume(images):
+    """A dark slice stays dark; only without the volume's intensities it takes the whole range."""
+    image = 0.1 + 0.2 * torch.rand((2, images, 24, 20))
+    mask = torch.ones_like(image, dtype=torch.bool)
+    mask[..., :3] = False
+    voxels = torch.linspace(0, 1, 400).repeat(2, 1)
+    plain = ContrastSettings(gamma=0, bias=0, blur=0, noise=0)
+    generator = torch.Generator().manual_seed(0)
+    out = degrade(image, mask, plain, generator, population=voxels)
+    expected = (image - 0.005) / 0.99 * mask  # the range between the 0.5th and 99.5th percentiles
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
+    alone = degrade(image, mask, plain, generator)
+    assert alone[mask].max() == 1
+    assert alone[mask].min() == 0
+
+
+def test_thick_slices_reach_across_neighbouring_slices():
+    """Of five neighbours only the last is bright: thick slices along the stack mix them."""
+    image = torch.zeros((40, 5, 16, 16))
+    image[:, 4] = 1
+    mask = torch.ones_like(image, dtype=torch.bool)
+    plain = ContrastSettings(gamma=0, bias=0, blur=0, noise=0, thick=1, thickness=5)
+    voxels = torch.linspace(0, 1, 400).repeat(40, 1)
+    out = degrade(image, mask, plain, torch.Generator().manual_seed(0), population=voxels)
+    mixed = [(one[3].mean() > 0.05).item() for one in out]
+    assert 0.15 < np.mean(mixed) < 0.5  # about a third of the axes are that of the stack
 
 
 @pytest.mark.parametrize("spatial", [(24, 20), (12, 10, 8)])

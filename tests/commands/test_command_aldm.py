@@ -252,7 +252,7 @@ def test_an_autoencoder_of_another_model(chiasm, model, dataset, out):
         ),
         (["iterations=0"], 2, ["stages.autoencoder.iterations 0", "at least 1"]),
         (["pretrained=nope"], 2, ["pretrained", "nope", "is not a model"]),
-        (["pretrained=brain-t1-tissue"], 2, ["pretrained", "is a segmenter"]),
+        (["pretrained=brain-t1-tissue"], 2, ["pretrained", "has no weights that fit"]),
         (
             ["stages.translator.iterations=0", "pretrained=ANY"],
             2,

@@ -135,6 +135,21 @@ def test_fine_tuning_begins_with_the_weights_of_another_model(chiasm, dataset, o
     assert taken == f"{len(first)} of {len(first)} tensors of first"
 
 
+def test_a_segmenter_begins_with_the_weights_of_a_translator(chiasm, dataset, out):
+    """All but those of the first layer, which sees another guide, and of the last."""
+    assert chiasm(*command(dataset, out / "first", iterations=1)).code == 0
+    more = {"pretrained": str(out / "first"), "learning_rate": 1e-12, "iterations": 1}
+    assert chiasm(*command(dataset, out / "second", "segmenter", **more)).code == 0
+    first, second = (load_file(out / one / "model.safetensors") for one in ("first", "second"))
+    same = {name for name in second if name in first and first[name].shape == second[name].shape}
+    assert len(same) > len(second) / 2
+    for name in same:
+        if "running" not in name and "batches" not in name:
+            np.testing.assert_allclose(first[name], second[name], rtol=0, atol=1e-6, err_msg=name)
+    taken = json.loads((out / "second" / "config.json").read_text())["training"]["pretrained"]
+    assert taken == f"{len(same)} of {len(second)} tensors of first"
+
+
 def test_resuming_repeats_the_unbroken_run(chiasm, dataset, out, break_off):
     """The loss is called in iterations 0, 1, 2, four times in validation, in iteration 3, ..."""
     whole = out / "whole"

@@ -9,7 +9,7 @@ from chiasm.errors import CaseError
 from chiasm.image.context import Context
 from chiasm.image.grid import Grid
 from chiasm.image.intensity import IntensityMap
-from chiasm.image.preparation import GridSettings, prepare
+from chiasm.image.preparation import GridSettings, prepare, restore_labels
 from chiasm.image.volume import TISSUES, Volume
 
 AFFINES = {
@@ -67,7 +67,7 @@ def test_labels_come_back_by_the_most_probable():
     labels = TISSUES[:3]
     one_hot = np.stack([truth == k for k in range(3)]).astype(np.float32)
     samples = np.moveaxis(one_hot, -1, 0)
-    back = prepared.restore_labels(samples, labels)
+    back = restore_labels([(prepared, samples)], labels)
     assert back.shape == volume.shape
     assert set(np.unique(back.array)) == {0, 1, 2}
     assert (back.array[~prepared.mask] == 0).all()

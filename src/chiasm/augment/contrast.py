@@ -278,8 +278,12 @@ def degrade(
     mask: Tensor,
     settings: ContrastSettings,
     generator: torch.Generator | None = None,
+    *,
+    population: Tensor | None = None,
 ) -> Tensor:
-    """Simulate another acquisition with the same contrast: gamma, bias, blur, noise, `normalise`.
+    """Simulate another acquisition with the same contrast: gamma, bias, blur, noise, thick slices.
+
+    The result is scaled to [0, 1] by percentiles, as in use.
 
     Parameters
     ----------
@@ -289,9 +293,18 @@ def degrade(
         ``knots``, ``roughness`` and ``variation`` are not used.
     generator : torch.Generator, optional
         On the CPU; makes the result repeatable.
+    population : Tensor, shape (B, Q), optional
+        Intensities of the complete volume of each sample. Percentiles are those of the volume with
+        it, and those of the image without it.
     """
-    acquired = Acquisition(tuple(image.shape), settings, generator).image(image)
-    return normalise(acquired, mask)
+    # Neighbouring slices are one thin volume, so that thick slices can reach across them.
+    volume = image[:, None] if image.shape[1] > 1 else image
+    acquisition = Acquisition(tuple(volume.shape), settings, generator)
+    acquired = acquisition.image(volume).reshape(image.shape)
+    if population is None:
+        return normalise(acquired, mask)
+    voxels = acquisition.population(population)
+    return _on_unit_range(acquired, voxels, mask, absolute=False).image
 
 
 class Randomised(NamedTuple):

@@ -5,6 +5,7 @@ Training, translation and segmentation all prepare a scan here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -126,48 +127,57 @@ class Prepared:
         array = np.where(self.mask, array, target.background)
         return self.volume.with_array(array, modality=modality, units=target.units)
 
-    def restore_labels(
-        self, samples: np.ndarray, labels: tuple[Label, ...], *, fill_holes: bool = False
-    ) -> LabelVolume:
-        """Label probabilities (N, C, \\*spatial) → the most probable label on the input's grid.
-
-        Probabilities are interpolated before they are compared, so that borders stay smooth if
-        the network's lattice is coarser than the input's. Voxels outside the foreground get the
-        first label.
-
-        Parameters
-        ----------
-        samples : array, shape (N, C, \\*spatial)
-        labels : tuple of Label
-            In the order of the channels; the first is the background.
-        fill_holes : bool
-            Whether holes are filled. A hole is a region that is labelled as background, lies inside
-            the foreground, and is enclosed by other labels. Each of its voxels gets the most
-            probable label other than the background.
-        """
-        best = np.full(self.volume.shape, -np.inf, dtype=np.float32)
-        array = np.full(self.volume.shape, labels[0].value, dtype=np.int16)
-        inner, structure = best.copy(), array.copy()  # the same without the background
-        for channel, structure_label in enumerate(labels):
-            one = self.context.volume(samples[:, channel : channel + 1])
-            score = self.grid.invert(one.astype(np.float32), fill=float(channel == 0))
-            array[score > best] = structure_label.value
-            best = np.maximum(best, score)
-            if channel and fill_holes:
-                structure[score > inner] = structure_label.value
-                inner = np.maximum(inner, score)
-        array[~self.mask] = labels[0].value
-        if fill_holes:
-            holes = _enclosed((array == labels[0].value) & self.mask, self.mask)
-            array[holes] = structure[holes]
-        return LabelVolume(array, self.volume.affine, labels)
-
     def record(self) -> dict[str, Any]:
         """The grid and the intensity map in JSON form, sufficient to repeat or invert them."""
         return {
             "grid": self.grid.model_dump(mode="json"),
             "intensity": self.intensity.model_dump(mode="json"),
         }
+
+
+def restore_labels(
+    views: Sequence[tuple[Prepared, np.ndarray]],
+    labels: tuple[Label, ...],
+    *,
+    fill_holes: bool = False,
+) -> LabelVolume:
+    """Label probabilities (N, C, \\*spatial) → the most probable label on the input's grid.
+
+    Probabilities are interpolated before they are compared, so that borders stay smooth if the
+    network's lattice is coarser than the input's. Voxels outside the foreground get the first
+    label.
+
+    Parameters
+    ----------
+    views : sequence of (Prepared, array)
+        The same volume on one or several lattices, such as slices of several planes, and the
+        probabilities there. Those of several lattices are averaged.
+    labels : tuple of Label
+        In the order of the channels; the first is the background.
+    fill_holes : bool
+        Whether holes are filled. A hole is a region that is labelled as background, lies inside
+        the foreground, and is enclosed by other labels. Each of its voxels gets the most
+        probable label other than the background.
+    """
+    first, _ = views[0]
+    best = np.full(first.volume.shape, -np.inf, dtype=np.float32)
+    array = np.full(first.volume.shape, labels[0].value, dtype=np.int16)
+    inner, structure = best.copy(), array.copy()  # the same without the background
+    for channel, structure_label in enumerate(labels):
+        score = np.float32(0)
+        for view, samples in views:
+            one = view.context.volume(samples[:, channel : channel + 1]).astype(np.float32)
+            score = score + view.grid.invert(one, fill=float(channel == 0))
+        array[score > best] = structure_label.value
+        best = np.maximum(best, score)
+        if channel and fill_holes:
+            structure[score > inner] = structure_label.value
+            inner = np.maximum(inner, score)
+    array[~first.mask] = labels[0].value
+    if fill_holes:
+        holes = _enclosed((array == labels[0].value) & first.mask, first.mask)
+        array[holes] = structure[holes]
+    return LabelVolume(array, first.volume.affine, labels)
 
 
 def _enclosed(empty: np.ndarray, inside: np.ndarray) -> np.ndarray:

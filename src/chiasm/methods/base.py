@@ -12,12 +12,11 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 
 from chiasm.errors import CaseError, UsageError, explain
-from chiasm.image.context import PLANES
-from chiasm.image.grid import FEWEST_IN_PLANE
 from chiasm.image.intensity import IntensityMap, policy_for
 from chiasm.image.mask import checked_foreground
 from chiasm.image.modality import modality_name
-from chiasm.image.orientation import CANONICAL, Turn
+from chiasm.image.orientation import Turn
+from chiasm.image.planes import OWN, grids_of, shown_by
 from chiasm.image.preparation import GridSettings, Prepared, prepare
 from chiasm.image.volume import Volume
 from chiasm.machine.device import Resources, resolve_device
@@ -30,10 +29,6 @@ from chiasm.models import Model
 
 # Translates the network inputs that a translator is fitted to: (N, 1 or 2, *spatial).
 TranslateAll: TypeAlias = "Callable[[NetworkTranslator], Any]"
-
-# In mm: a slice of a further plane is used if the scan covers at least this much along both of its
-# axes. In a thinner slab, its slices would show little anatomy.
-_LEAST_EXTENT = 40.0
 
 
 @dataclass(frozen=True)
@@ -232,13 +227,10 @@ class NetworkTranslator(Translator):
         planes = self.options.planes
         if planes is None and self.uses_planes_of_model:
             planes = self.model.config.settings.get("inference_planes")
-        if planes is None:
-            return {"own": own}
-        if self.model.config.context.kind == "3d":
+        if planes is not None and self.model.config.context.kind == "3d":
             problem = f"does not apply to the model {self.model.name}, which sees whole volumes"
             raise UsageError(explain("--planes", planes, problem, "a model of slices"))
-        every = PLANES if planes == "orthogonal" else (planes,)
-        return {plane: own.across(plane) for plane in every}
+        return grids_of(own, planes)
 
     def _grids_of(self, volume: Volume) -> dict[str, GridSettings]:
         """The grids for a volume in canonical order.
@@ -248,14 +240,7 @@ class NetworkTranslator(Translator):
         """
         if self.options.planes or len(self.grids) == 1:
             return self.grids
-        extents = zip(CANONICAL, volume.shape, volume.spacing, strict=True)
-        enough = {way for way, n, mm in extents if n >= FEWEST_IN_PLANE and n * mm >= _LEAST_EXTENT}
-        kept: dict[str, GridSettings] = {
-            plane: self.grids[plane]
-            for plane, stacked in PLANES.items()
-            if enough.union(stacked).issuperset(CANONICAL)
-        }
-        return kept or {"own": self.model.config.grid}
+        return shown_by(volume, self.grids, self.model.config.grid)
 
     @property
     def fits(self) -> int:
@@ -433,7 +418,7 @@ class NetworkTranslator(Translator):
         by_plane = {plane: one.grid.model_dump(mode="json") for plane, one in views.items()}
         return {
             **first.record(),
-            **({} if "own" in by_plane else {"planes": by_plane}),
+            **({} if OWN in by_plane else {"planes": by_plane}),
             **self.told(first.volume.modality).settings(),
             "detail_transfer": None if self.detail is None else self.detail.model_dump(),
             "samples": self.options.samples,

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from chiasm.errors import UsageError, explain
-from chiasm.image.context import Plane
+from chiasm.image.planes import Planes
 from chiasm.registry import SCHEDULERS
 
 # Help texts of options that several methods have with defaults of their own.
@@ -46,7 +46,7 @@ class NetworkOptions(Options):
         description="Detail transfer adds the fine detail of the scan to the translation where "
         "both agree.",
     )
-    planes: Plane | Literal["orthogonal"] | None = Field(
+    planes: Planes | None = Field(
         default=None,
         description="The network is run on axial, coronal or sagittal slices. With orthogonal, "
         "the result is the mean of all three planes.",

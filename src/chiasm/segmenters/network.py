@@ -13,7 +13,8 @@ from chiasm.image.context import PLANES
 from chiasm.image.grid import FEWEST_IN_PLANE
 from chiasm.image.mask import checked_foreground
 from chiasm.image.orientation import Turn
-from chiasm.image.preparation import GridSettings, Prepared, prepare
+from chiasm.image.planes import OWN, grids_of, shown_by
+from chiasm.image.preparation import GridSettings, Prepared, prepare, restore_labels
 from chiasm.image.volume import Label, Volume
 from chiasm.machine.device import Resources, resolve_device
 from chiasm.machine.progress import progress
@@ -65,7 +66,7 @@ class NetworkSegmenter(Segmenter):
     """
 
     # The training settings that a finished model keeps.
-    model_settings: ClassVar[tuple[str, ...]] = ("fill_holes",)
+    model_settings: ClassVar[tuple[str, ...]] = ("fill_holes", "inference_planes")
 
     def __init__(self, model: Model, resources: Resources | None = None) -> None:
         self.model = model
@@ -75,6 +76,7 @@ class NetworkSegmenter(Segmenter):
         self.modality = None if config.any_contrast else config.target
         self.labels = tuple(Label(one.value, one.name, one.colour) for one in config.labels)
         self.brain_only = config.brain_only
+        self.grids = grids_of(config.grid, config.settings.get("inference_planes"))
 
     @staticmethod
     def build(config: ModelConfig) -> SegmentationNetwork:
@@ -101,26 +103,38 @@ class NetworkSegmenter(Segmenter):
 
     def _segment(self, volume: Volume, mask: np.ndarray) -> Segmentation:
         """Segment a volume in canonical order; its foreground is in the same order."""
-        config, batch = self.model.config, self.resources.batch
+        config = self.model.config
         device = resolve_device(self.resources.device)
         module = self.model.module.to(device)
-        grid, warnings = self._grid(volume)
-        prepared, samples, facts = self._inputs(volume, mask, grid)
+        grids, warnings = self._grids_of(volume)
+        inputs = [self._inputs(volume, mask, grid) for grid in grids.values()]
         start = perf_counter()
-        indices = prepared.slice_indices()
-        result = np.zeros((len(samples), len(config.labels), *samples.shape[2:]), np.float32)
-        result[:, 0] = 1
-        total = -(-len(indices) // batch)
+        size = self.resources.batch
+        total = sum(-(-len(prepared.slice_indices()) // size) for prepared, _, _ in inputs)
+        views = []
         with torch.inference_mode(), progress("segment", total) as bar:
-            for first in range(0, len(indices), batch):
-                some = indices[first : first + batch]
-                logits = module(torch.from_numpy(samples[some]).to(device))
-                result[some] = logits.softmax(1).cpu().numpy()
-                bar(1)
+            for prepared, samples, _ in inputs:
+                indices = prepared.slice_indices()
+                result = np.zeros(
+                    (len(samples), len(config.labels), *samples.shape[2:]), np.float32
+                )
+                result[:, 0] = 1
+                for first in range(0, len(indices), size):
+                    some = indices[first : first + size]
+                    logits = module(torch.from_numpy(samples[some]).to(device))
+                    result[some] = logits.softmax(1).cpu().numpy()
+                    bar(1)
+                views.append((prepared, result))
         seconds = perf_counter() - start
+        prepared, _, facts = inputs[0]
         record = {**prepared.record(), **facts, "seconds": round(seconds, 3), "device": str(device)}
+        if OWN not in grids:
+            every = zip(grids, inputs, strict=True)
+            record["planes"] = {
+                name: one.grid.model_dump(mode="json") for name, (one, _, _) in every
+            }
         fill = bool(config.settings.get("fill_holes", False))
-        labels = prepared.restore_labels(result, self.labels, fill_holes=fill)
+        labels = restore_labels(views, self.labels, fill_holes=fill)
         return Segmentation(labels, record, warnings)
 
     def _inputs(
@@ -138,6 +152,15 @@ class NetworkSegmenter(Segmenter):
         divisor = self.model.module.divisible_by
         prepared = prepare(volume, grid, self.model.config.context, divisible_by=divisor, mask=mask)
         return prepared, prepared.samples(), {}
+
+    def _grids_of(self, volume: Volume) -> tuple[dict[str, GridSettings], tuple[str, ...]]:
+        """The grids for a volume in canonical order, by plane; the labels of all are averaged."""
+        if len(self.grids) > 1:
+            kept = shown_by(volume, self.grids, self.model.config.grid)
+            if OWN not in kept:
+                return kept, ()
+        grid, warnings = self._grid(volume)
+        return {OWN: grid}, warnings
 
     def _grid(self, volume: Volume) -> tuple[GridSettings, tuple[str, ...]]:
         """The model's grid, or that of another plane if the own one has too few voxels in plane."""

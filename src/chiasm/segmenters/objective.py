@@ -14,10 +14,10 @@ from chiasm.errors import UsageError, explain
 from chiasm.image.volume import Label
 from chiasm.training.batch import Batch
 from chiasm.training.objective import Objective
-from chiasm.training.settings import ContrastTraining, TrainingSettings
+from chiasm.training.settings import ContrastTraining, PlanesTraining, TrainingSettings
 
 
-class Settings(ContrastTraining):
+class Settings(ContrastTraining, PlanesTraining):
     """Settings of the training of a segmenter.
 
     Parameters
@@ -26,8 +26,8 @@ class Settings(ContrastTraining):
         Label value → the value that it is merged into. An empty mapping keeps all labels of all
         subjects.
     fill_holes : bool
-        Whether holes are filled, see `chiasm.image.preparation.Prepared.restore_labels`. This suits
-        labels that cover the whole foreground, such as tissues of the brain.
+        Whether holes are filled, see `chiasm.image.preparation.restore_labels`. This suits labels
+        that cover the whole foreground, such as tissues of the brain.
     """
 
     network: dict[str, Any] = {
@@ -73,7 +73,9 @@ class SegmenterObjective(Objective):
 
     def seen(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The network's input, (B, channels, \\*spatial) in [0, 1]."""
-        return degrade(batch.image, batch.mask, self.contrast, generator)
+        return degrade(
+            batch.image, batch.mask, self.contrast, generator, population=batch.population
+        )
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         return self.score(self.module(self.seen(batch, generator)).float(), batch.labels)

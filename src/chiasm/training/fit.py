@@ -220,7 +220,7 @@ def _pretrained(settings: TrainingSettings, kind: type[Objective]) -> _Begin | N
         raise UsageError(explain(f"stages.{idle[-1]}.iterations", 0, problem, legal))
     if settings.pretrained is None:
         return None
-    model = models.load(settings.pretrained, kind=kind.kind, argument="pretrained")
+    model = models.load(settings.pretrained, kind=None, argument="pretrained")
     return partial(begin_with, model, complete=[stages[name].trained for name in idle])
 
 

@@ -20,6 +20,7 @@ from chiasm.augment.contrast import ContrastSettings
 from chiasm.errors import CaseError, ChiasmError, UsageError, explain, illegal_setting
 from chiasm.image.context import Context, Plane
 from chiasm.image.modality import modality_name
+from chiasm.image.planes import Planes
 from chiasm.image.preparation import GridSettings
 from chiasm.phantom.heads import HeadSettings
 from chiasm.registry import METHODS, SEGMENTER_TRAININGS
@@ -87,7 +88,8 @@ class TrainingSettings(BaseModel):
         For methods that are trained in stages, the settings of each stage. They replace the
         common settings.
     pretrained : str or None
-        A model from which the training takes all weights that have the same names and shapes.
+        A model from which the training takes all weights that have the same names and shapes. A
+        segmenter can begin with the weights of a translator.
     iterations, batch, learning_rate, weight_decay, warmup, clip
         Settings of AdamW with a warm-up and a cosine schedule. A stage of 0 iterations is skipped,
         and its weights are those of ``pretrained``.
@@ -225,29 +227,41 @@ class ContrastTraining(TrainingSettings):
     contrast: ContrastSettings = ContrastSettings()
 
 
-class GuidedTraining(TrainingSettings):
-    """Settings of a training whose network is conditioned on guides.
+class PlanesTraining(TrainingSettings):
+    """Settings of a training whose finished model can run on slices of several planes.
 
     Parameters
     ----------
-    guides : list of dict
-        Name and settings of each guide, see `chiasm.guides`.
     inference_planes : {"axial", "coronal", "sagittal", "orthogonal"} or None
         The planes of the slices on which the finished model runs, if a run does not choose them.
         With "orthogonal", the result is the mean of all three planes. With None, the grid's own
         plane is used.
     """
 
+    inference_planes: Planes | None = None
+
+    def check(self) -> None:
+        super().check()
+        if self.inference_planes is not None and self.context.kind == "3d":
+            problem = "does not apply to a model that sees whole volumes"
+            raise UsageError(explain("inference_planes", self.inference_planes, problem, "null"))
+
+
+class GuidedTraining(PlanesTraining):
+    """Settings of a training whose network is conditioned on guides.
+
+    Parameters
+    ----------
+    guides : list of dict
+        Name and settings of each guide, see `chiasm.guides`.
+    """
+
     guides: list[dict[str, Any]] = []
-    inference_planes: Plane | Literal["orthogonal"] | None = None
 
     def check(self) -> None:
         from chiasm.guides import guide_from_config
 
         super().check()
-        if self.inference_planes is not None and self.context.kind == "3d":
-            problem = "does not apply to a model that sees whole volumes"
-            raise UsageError(explain("inference_planes", self.inference_planes, problem, "null"))
         for guide in self.guides:
             guide_from_config(guide).check(self.grid, self.context)
 
