@@ -164,7 +164,7 @@ def restore_labels(
     array = np.full(first.volume.shape, labels[0].value, dtype=np.int16)
     inner, structure = best.copy(), array.copy()  # the same without the background
     for channel, structure_label in enumerate(labels):
-        score = np.float32(0)
+        score: np.ndarray = np.zeros(first.volume.shape, dtype=np.float32)
         for view, samples in views:
             one = view.context.volume(samples[:, channel : channel + 1]).astype(np.float32)
             score = score + view.grid.invert(one, fill=float(channel == 0))
