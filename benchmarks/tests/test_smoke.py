@@ -366,6 +366,26 @@ def test_lmi_maps_are_kept_beside_the_speed(monkeypatch):
 
 
 @pytest.mark.long
+@pytest.mark.long
+def test_cohort(monkeypatch, results, brains, capsys):
+    scan = sorted(brains.rglob("*_T2w.nii.gz"))[0]
+    words = ["--data", scan, "--scans", "4"]
+    rows = run(monkeypatch, "cohort", *words, "--only", "memory,share")["rows"]
+    kept, memory = rows[1], rows[0]
+    assert memory["measure"] == "memory"
+    assert memory["late_mb"] == pytest.approx(memory["early_mb"] * (1 + memory["growth"]))
+    assert kept["measure"] == "share"
+    assert 0 < kept["network_seconds"] < kept["seconds"]
+    assert kept["own_share"] == pytest.approx(1 - kept["network_seconds"] / kept["seconds"])
+    pytest.importorskip("ray")
+    again = run(monkeypatch, "cohort", *words, "--only", "workers")["rows"]
+    assert again[:2] == rows
+    assert again[2]["linear"] == pytest.approx(again[2]["per_hour_2"] / again[2]["per_hour_1"] / 2)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "cohort", *words, "--only", "speed")
+    assert "legal: memory,share,workers" in capsys.readouterr().err
+
+
 def test_gpu_on_a_cpu(monkeypatch, tmp_path):
     gpu = import_module("gpu")
     assert [row[0] for row in gpu.PLAN] == [

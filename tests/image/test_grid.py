@@ -133,7 +133,10 @@ def test_without_resampling_values_are_kept_exactly(scan, orientation):
             continue  # it has 3 slices
         wish = {"orientation": orientation, "slice_axis": slice_axis}
         grid = Grid.plan(shape, affine, **wish)
+        assert grid.keeps_voxels
         moved = grid.apply(array)
+        assert not np.shares_memory(moved, array)
+        assert not np.shares_memory(grid.invert(moved), moved)
         assert sorted(moved.ravel().tolist()) == sorted(array.ravel().tolist())
         np.testing.assert_array_equal(grid.invert(moved), array)
         padded = Grid.plan(shape, affine, divisible_by=32, **wish)
@@ -280,6 +283,24 @@ def test_channels_come_first_and_are_independent():
     np.testing.assert_allclose(both, [grid.apply(one), grid.apply(two)], atol=1e-6)
     back = grid.invert(both)
     assert back.shape == (2, *shape)
+
+
+@pytest.mark.parametrize(
+    ("wish", "keeps"),
+    [
+        ({"divisible_by": 16}, True),
+        ({"size": (16, 20, None)}, True),
+        ({"crop": [(0, 19), (2, 20), (0, 30)]}, True),
+        ({"spacing": (0.5, 1, None)}, False),
+        ({"spacing": (None, None, 2)}, False),
+    ],
+)
+def test_whether_a_lattice_keeps_the_voxels(wish, keeps):
+    grid = Grid.plan((20, 21, 40), np.eye(4), **wish)
+    assert grid.keeps_voxels == keeps
+    index = np.stack(np.meshgrid(*map(np.arange, grid.network_shape), indexing="ij"), axis=-1)
+    where = index @ grid.network_affine[:3, :3].T + grid.network_affine[:3, 3]
+    assert (where % 1 == 0).all() == keeps
 
 
 def test_padding_is_filled_and_lies_on_both_sides():

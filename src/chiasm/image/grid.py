@@ -195,6 +195,12 @@ class Grid(BaseModel):
         """Distance between the network's voxel centres along its axes, in mm."""
         return self.network.spacing
 
+    @property
+    def keeps_voxels(self) -> bool:
+        """Whether every voxel of the network's lattice is one of the source's, or outside of it."""
+        _, steps, starts = self._steps()
+        return bool((np.abs(steps) == 1).all() and (starts == np.round(starts)).all())
+
     def _index_map(self) -> np.ndarray:
         """Network voxel index → source voxel index, shape (4, 4)."""
         return np.round(np.linalg.solve(self.source.affine, self.network.affine), _ROUND)
@@ -241,8 +247,8 @@ class Grid(BaseModel):
             for start, step, length in zip(starts, steps, self.network.shape, strict=True)
         ]
         lengths = array.shape[-3:]
-        array = _resample(array, positions, abs(steps), labels)
-        return np.ascontiguousarray(_filled(array, positions, lengths, fill))
+        array = np.array(_resample(array, positions, abs(steps), labels), order="C")
+        return _filled(array, positions, lengths, fill)
 
     def invert(self, array: np.ndarray, fill: float = 0.0, labels: bool = False) -> np.ndarray:
         """Bring an array from the network's lattice back to the source's.
@@ -280,8 +286,9 @@ class Grid(BaseModel):
             inner.append(points - used[0])
             covered += (slice(used[0], used[-1] + 1),)
         array = _resample(array[covered], inner, 1 / abs(steps), labels)
-        array = _filled(array, positions, self.network.shape, fill)
-        return np.ascontiguousarray(np.moveaxis(array, _AXES, axes - 3))
+        back = np.array(np.moveaxis(array, _AXES, axes - 3), order="C")
+        _filled(np.moveaxis(back, axes - 3, _AXES), positions, self.network.shape, fill)
+        return back
 
 
 def _layout(
@@ -331,27 +338,44 @@ def _is_within(positions: np.ndarray, length: int) -> np.ndarray:
 def _filled(
     array: np.ndarray, positions: Sequence[np.ndarray], lengths: Sequence[int], fill: float
 ) -> np.ndarray:
-    """``array`` with ``fill`` where the ``positions`` lie outside the field of view."""
+    """``array``, set to ``fill`` in place where the ``positions`` are outside the field of view."""
     for axis, points, length in zip(_AXES, positions, lengths, strict=True):
-        np.moveaxis(array, axis, 0)[~_is_within(points, length)] = fill
+        outside = ~_is_within(points, length)
+        if outside.any():
+            np.moveaxis(array, axis, 0)[outside] = fill
     return array
 
 
 def _resample(
     array: np.ndarray, positions: Sequence[np.ndarray], factors: np.ndarray, labels: bool
 ) -> np.ndarray:
-    """Sample the last three axes of ``array`` at fractional indices, ``factors`` voxels apart."""
-    low, high = (0, 0) if labels else (array.min(), array.max())
+    """Sample the last three axes of ``array`` at fractional indices, ``factors`` voxels apart.
+
+    The result can be a view of ``array``.
+    """
+    whole, overshoots = array, False
     for axis, points, factor in zip(_AXES, positions, factors, strict=True):
         length = array.shape[axis]
         inside = np.clip(points, 0, length - 1)
         on_voxels = factor <= 1 + _SAME_SPACING and (inside == np.round(inside)).all()
         if labels or on_voxels or length == 1:
-            array = np.take(array, np.floor(inside + 0.5).astype(int), axis=axis)
+            index = np.floor(inside + 0.5).astype(int)
+            along = np.moveaxis(array, axis, 0)
+            array = np.moveaxis(along[_as_slice(index)], 0, axis)
         else:
             weights = _weights(inside, length, factor).astype(np.float32)
             array = np.moveaxis(np.tensordot(array, weights, (axis, 1)), -1, axis)
-    return array if labels else np.clip(array, low, high)
+            overshoots = True
+    return np.clip(array, whole.min(), whole.max()) if overshoots else array
+
+
+def _as_slice(index: np.ndarray) -> Any:
+    """A slice in place of indices that follow each other: it copies nothing."""
+    step = int(index[1] - index[0]) if len(index) > 1 else 1
+    if abs(step) != 1 or (np.diff(index) != step).any():
+        return index
+    end = int(index[-1]) + step
+    return slice(int(index[0]), end if end >= 0 else None, step)
 
 
 def _weights(positions: np.ndarray, length: int, factor: float) -> np.ndarray:

@@ -95,6 +95,17 @@ class Prepared:
         image = np.clip(self.grid.apply(unit.astype(np.float32), fill=0.0), 0, 1)
         return (image * self.foreground).astype(np.float32)
 
+    @cached_property
+    def _nearest(self) -> np.ndarray:
+        """The flat index of the nearest foreground voxel of each voxel of the lattice."""
+        nearest = distance_transform_edt(
+            ~self.foreground,
+            self.grid.network_spacing,
+            return_distances=False,
+            return_indices=True,
+        )
+        return np.ravel_multi_index(tuple(nearest), self.foreground.shape).astype(np.int32).ravel()
+
     def samples(self) -> np.ndarray:
         """The inputs of the network: (N, images, \\*spatial), see `Context.samples`."""
         return np.ascontiguousarray(self.context.samples(self.image))
@@ -113,16 +124,10 @@ class Prepared:
         background.
         """
         values = target.inverse(np.clip(self.context.volume(samples), 0, 1))
-        if self.foreground.any():
+        if self.foreground.any() and not self.grid.keeps_voxels:
             # The border of the foreground is extended outwards, because interpolation would
             # otherwise mix it with background.
-            nearest = distance_transform_edt(
-                ~self.foreground,
-                self.grid.network_spacing,
-                return_distances=False,
-                return_indices=True,
-            )
-            values = values[tuple(nearest)]
+            values = values.ravel()[self._nearest].reshape(values.shape)
         array = self.grid.invert(values.astype(np.float32), fill=target.background)
         array = np.where(self.mask, array, target.background)
         return self.volume.with_array(array, modality=modality, units=target.units)

@@ -25,7 +25,7 @@ def sample_seed(seed: int, index: int) -> int:
 class RunningMoments:
     """Mean and standard deviation of arrays that are added one by one (Welford 1962).
 
-    It holds two arrays of float64, whatever the number of arrays.
+    It holds at most two arrays of float64, whatever the number of arrays.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,9 @@ class RunningMoments:
     def add(self, array: np.ndarray) -> None:
         """Add one array; all arrays have one shape."""
         self.count += 1
+        if self.count == 1:
+            self.mean = array
+            return
         change = np.asarray(array, dtype=np.float64) - self.mean
         self.mean = self.mean + change / self.count
         self._squares = self._squares + change * (array - self.mean)
