@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -47,10 +48,20 @@ def command(
         bool, typer.Option("--resume", help="An interrupted training is continued.")
     ] = False,
     device: o.Device = "auto",
+    devices: Annotated[
+        int,
+        typer.Option(
+            help="The number of GPUs, or of processes on the CPU, that share each batch. Each "
+            "reads all scans and computes with --threads.",
+            min=1,
+        ),
+    ] = 1,
     threads: o.Threads = None,
     overwrite: o.Overwrite = False,
 ) -> int:
     """Train a translator or a segmenter."""
+    if devices > 1:  # torch warns of what Lightning asks of it; it reads this when it is imported
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from chiasm.errors import UsageError, explain
     from chiasm.image.modality import modality_name
     from chiasm.machine.device import check_device, set_threads
@@ -68,9 +79,13 @@ def command(
         name, *others = _names(modalities, "--modalities")
     chosen = training_settings(method, name, config, tuple(settings or ()), tuple(others))
     from chiasm.training.fit import train
+    from chiasm.training.several_devices import this_process
 
     set_threads(threads)
-    model = train(input, output, chosen, resume=resume, overwrite=overwrite, device=device)
+    again = {"resume": resume, "overwrite": overwrite}
+    model = train(input, output, chosen, **again, device=device, devices=devices)
+    if not this_process(devices).is_first:
+        return 0
     costs = [model.training, *model.training.get("earlier", {}).values()]
     seconds = sum(one["seconds"] for one in costs)
     memory = max(one.get("memory_mb") or 0 for one in costs)

@@ -9,6 +9,13 @@ from contextlib import contextmanager
 
 Advance = Callable[[int], None]
 _LINE_EVERY = 30.0  # seconds between lines if the output is not a terminal
+_hidden = False
+
+
+def hide_progress() -> None:
+    """Show no progress from now on: of several processes that do the same, one shows it."""
+    global _hidden
+    _hidden = True
 
 
 @contextmanager
@@ -28,6 +35,9 @@ def progress(description: str, total: int, done: int = 0) -> Iterator[Advance]:
     callable
         To be called with the number of units just finished.
     """
+    if _hidden:
+        yield lambda n: None
+        return
     if not sys.stderr.isatty():
         yield _lines(description, total, done)
         return

@@ -23,6 +23,7 @@ from chiasm.training.batch import Batch
 from chiasm.training.module import TrainingModule
 from chiasm.training.objective import Objective
 from chiasm.training.settings import TrainingSettings
+from chiasm.training.several_devices import Process
 
 
 class AdversarialSettings(BaseModel):
@@ -58,8 +59,8 @@ class AdversarialModule(TrainingModule):
 
     objective: AdversarialObjective
 
-    def __init__(self, objective: AdversarialObjective) -> None:
-        super().__init__(objective)
+    def __init__(self, objective: AdversarialObjective, process: Process | None = None) -> None:
+        super().__init__(objective, process)
         self.helpers = objective.helpers
         self.critics = objective.critics
 
@@ -82,7 +83,7 @@ class AdversarialModule(TrainingModule):
             nn.utils.clip_grad_norm_(group["params"], gradient_clip_val or float("inf"))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        generator, critic = self.objective.losses(batch, self._generator(1, self.global_step))
+        generator, critic = self.objective.losses(batch, self._draws())
         self.log_dict({"generator_loss": generator.detach(), "critic_loss": critic.detach()})
         return self._logged(generator + critic)
 

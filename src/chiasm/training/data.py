@@ -30,6 +30,7 @@ from chiasm.image.volume import Volume
 from chiasm.machine.progress import progress
 from chiasm.training.batch import Batch
 from chiasm.training.settings import Augmentation, TrainingSettings
+from chiasm.training.several_devices import Process
 
 # Number of quantiles that represent the intensities of a volume.
 _log = logging.getLogger("chiasm")
@@ -370,13 +371,19 @@ def _random_grid(rng: np.random.Generator, shape: torch.Size, settings: Augmenta
 class Batches(IterableDataset):
     """The batches of a run from step ``start()`` to the last step.
 
-    ``start`` is called when the iteration begins, after a checkpoint has been restored.
+    ``start`` is called when the iteration begins, after a checkpoint has been restored. Each of
+    several processes draws its own share of every batch.
     """
 
     def __init__(
-        self, samples: Samples, settings: TrainingSettings, start: Callable[[], int]
+        self,
+        samples: Samples,
+        settings: TrainingSettings,
+        start: Callable[[], int],
+        process: Process | None = None,
     ) -> None:
         super().__init__()
+        self.process = process or Process()
         self.samples = samples
         self.settings = settings
         self.start = start
@@ -386,5 +393,6 @@ class Batches(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         chosen = self.settings
+        size, seed = self.process.share(chosen.batch), self.process.seed(chosen.seed)
         for step in range(self.start(), chosen.iterations):
-            yield self.samples.batch(chosen.batch, (chosen.seed, step), chosen.augmentation)
+            yield self.samples.batch(size, (seed, step), chosen.augmentation)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from chiasm.image.volume import TISSUES, Label
 from chiasm.machine.allocator import keep_freed_memory
 from chiasm.machine.cost import forget_peak, memory_is, peak_mb
 from chiasm.machine.device import fast_precision, resolve_device
-from chiasm.machine.progress import Advance, progress
+from chiasm.machine.progress import Advance, hide_progress, progress
 from chiasm.networks.checkpointing import checkpoint_blocks
 from chiasm.networks.small_convolutions import small_convolutions_in_float32
 from chiasm.registry import METHODS, SEGMENTERS
@@ -39,6 +39,7 @@ from chiasm.training.data_module import DataModule, Split
 from chiasm.training.objective import Objective
 from chiasm.training.pretrained import begin_with, continue_from
 from chiasm.training.settings import TrainingSettings, objective_of
+from chiasm.training.several_devices import Process, check_devices, strategy, this_process
 from chiasm.training.sources import check_sources
 
 # Gives the networks of a config their first weights and returns a description of them.
@@ -47,6 +48,13 @@ _Begin: TypeAlias = Callable[[models.ModelConfig, Any], str | None]
 _CHECKPOINT = "last.ckpt"
 _SETTINGS = "training.yaml"
 _VALIDATION_BATCHES = 4
+
+
+class _Machine(NamedTuple):
+    """The device that a process of a training computes on."""
+
+    device: torch.device
+    process: Process
 
 
 class _Progress(Callback):
@@ -123,6 +131,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    devices: int = 1,
 ) -> models.ModelConfig:
     """Train a model and write its folder.
 
@@ -141,6 +150,9 @@ def train(
         Start again if the output folder holds a model or a checkpoint.
     device : str
         As in `chiasm.machine.device.resolve_device`.
+    devices : int
+        Number of GPUs, or of processes on the CPU, that share each batch. Lightning starts the same
+        command once more for each further device. The result depends on their number.
 
     Raises
     ------
@@ -149,22 +161,28 @@ def train(
         nothing to resume, the checkpoint has other settings, the loss is not finite, or Ctrl-C was
         pressed.
     UsageError
-        A setting is illegal, or the sources are missing or not used.
+        A setting is illegal, the sources are missing or not used, or there are fewer devices.
     """
     kind = objective_of(settings.method)
     check_sources(kind, settings)
     device_of = resolve_device(device)
+    check_devices(devices, settings.batch, device_of)
+    on = _Machine(device_of, this_process(devices))
+    if not on.process.is_first:
+        hide_progress()
     keep_freed_memory()
     for name, objective in (kind.stages or {"": kind}).items():
         if objective.applies(settings):
-            _check_network(settings.of_stage(name) if name else settings, objective)
+            own_settings = settings.of_stage(name) if name else settings
+            check_devices(devices, own_settings.batch, device_of)
+            _check_network(own_settings, objective)
     begin, data = _pretrained(settings, kind), DataModule(folder)
     stages = {name: one for name, one in kind.stages.items() if one.applies(settings)}
     if len(stages) < 2:
         _check_output(output, resume=resume, overwrite=overwrite)
         only, objective = next(iter(stages.items()), ("", kind))
         chosen = settings.of_stage(only) if only else settings
-        return _run(data, output, chosen, objective, device_of, resume=resume, begin=begin)
+        return _run(data, output, chosen, objective, on, resume=resume, begin=begin)
     # The model of the last stage is the method's model. Each other stage has a folder below it.
     last = [*stages][-1]
     folders = {name: output if name == last else output / name for name in stages}
@@ -185,10 +203,11 @@ def train(
             _check_settings(own, chosen)
         else:
             # A config marks a finished stage, so that of an earlier run is deleted.
-            (own / models.CONFIG).unlink(missing_ok=True)
+            if on.process.is_first:
+                (own / models.CONFIG).unlink(missing_ok=True)
             begun = resume and (own / _CHECKPOINT).exists()
             told: dict[str, Any] = {"stage": name, "begin": begin, "earlier": earlier}
-            _run(data, own, chosen, objective, device_of, resume=begun, every=every, **told)
+            _run(data, own, chosen, objective, on, resume=begun, every=every, **told)
         model = models.load(own, kind=kind.kind, argument="-o")
         begin = partial(continue_from, model, shared=kind.shared_settings)
         config = model.config
@@ -243,7 +262,7 @@ def _run(
     output: Path,
     settings: TrainingSettings,
     kind: type[Objective],
-    device: torch.device,
+    on: _Machine,
     *,
     resume: bool,
     stage: str = "",
@@ -256,6 +275,7 @@ def _run(
     ``earlier`` holds the cost of the earlier stages. ``every`` holds the settings of all stages,
     which are all checked before the first one is trained.
     """
+    device, process = on.device, on.process
     checkpoint = output / _CHECKPOINT if resume else None
     state = _resumable(checkpoint, settings) if checkpoint else None
     before = 0 if state is None else int(state["global_step"])
@@ -276,7 +296,7 @@ def _run(
 
     size = max(settings.batch, kind.first_samples)
     objective.begin(samples.batch(size, (settings.seed, 0), None))
-    training = objective.runner(objective)
+    training = objective.runner(objective, process)
     small_convolutions_in_float32(training)
     if state is not None:  # `survey` needs the weights of the checkpoint
         training.load_state_dict(state["state_dict"])
@@ -287,16 +307,17 @@ def _run(
         problem = f"would change nothing, because no network of {settings.method} supports it"
         raise UsageError(explain("checkpointing", True, problem, "false"))
 
-    output.mkdir(parents=True, exist_ok=True)
-    written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-    files.write_text(output / _SETTINGS, written, overwrite=True)
-    if checkpoint is None:  # a checkpoint of an earlier run must not be resumed later
-        (output / _CHECKPOINT).unlink(missing_ok=True)
+    if process.is_first:
+        output.mkdir(parents=True, exist_ok=True)
+        written = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+        files.write_text(output / _SETTINGS, written, overwrite=True)
+        if checkpoint is None:  # a checkpoint of an earlier run must not be resumed later
+            (output / _CHECKPOINT).unlink(missing_ok=True)
     title = f"train {settings.method} {stage}".rstrip()
     with progress(title, settings.iterations, before) as advance:
         shown = _Progress(advance, str(device), start)
-        trainer = _trainer(settings, output, device, shown)
-        batches = Batches(samples, settings, start=lambda: trainer.global_step)
+        trainer = _trainer(settings, output, on, shown, in_stages=bool(stage))
+        batches = Batches(samples, settings, start=lambda: trainer.global_step, process=process)
         held: Any = [
             held_out.batch(settings.batch, (settings.seed, 2**31 + k), None)
             for k in range(_VALIDATION_BATCHES)
@@ -335,6 +356,7 @@ def _run(
         "memory_mb": round(shown.memory_mb),
         "memory": memory_is(str(device)),
         "device": str(device),
+        "devices": process.count,
         "precision": _precision(settings, device),
         "torch": torch.__version__,
     }
@@ -345,7 +367,9 @@ def _run(
         brain_only = not any(samples.unstripped)
     kept = objective.kept_settings(config.settings)
     config = config.model_copy(update={"settings": kept, "brain_only": brain_only})
-    models.save(output, config, module, card(config, output.name))
+    if process.is_first:
+        models.save(output, config, module, card(config, output.name))
+    trainer.strategy.barrier()  # the next stage reads what was saved
     return config
 
 
@@ -395,14 +419,16 @@ def _precision(settings: TrainingSettings, device: torch.device) -> Any:
 
 
 def _trainer(
-    settings: TrainingSettings, output: Path, device: torch.device, shown: _Progress
+    settings: TrainingSettings, output: Path, on: _Machine, shown: _Progress, *, in_stages: bool
 ) -> Trainer:
+    device, count = on.device, on.process.count
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     return Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        devices=[device.index or 0] if device.type == "cuda" and count == 1 else count,
+        strategy=strategy(count, in_stages=in_stages),
         precision=_precision(settings, device),
         max_steps=settings.iterations,
         max_epochs=-1,

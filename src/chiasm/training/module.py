@@ -10,18 +10,23 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from chiasm.training.batch import Batch
+from chiasm.training.several_devices import Process
 
 
 class TrainingModule(LightningModule):
-    """Trains an objective. Random numbers depend only on (seed, step), also in a resumed run."""
+    """Trains an objective. Random numbers depend only on (seed, step), also in a resumed run.
 
-    def __init__(self, objective: Any) -> None:
+    Each of several processes has a seed of its own.
+    """
+
+    def __init__(self, objective: Any, process: Process | None = None) -> None:
         super().__init__()
+        self.process = process or Process()
         self.objective = objective
         self.module = objective.module
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        return self._logged(self.objective.loss(batch, self._generator(1, self.global_step)))
+        return self._logged(self.objective.loss(batch, self._draws()))
 
     def _logged(self, loss: Tensor) -> Tensor:
         if not torch.isfinite(loss):
@@ -30,14 +35,17 @@ class TrainingModule(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self.log(
-            "validation_loss", self.objective.validation_loss(batch, self._generator(2, index))
-        )
+        # All processes validate on the same images.
+        loss = self.objective.validation_loss(batch, _generator(self._seed, 2, index))
+        self.log("validation_loss", loss)
 
-    def _generator(self, stream: int, index: int) -> torch.Generator:
-        # torch's CPU generator uses only 32 bits of a seed, so the three numbers are mixed first.
-        key = (self.objective.settings.seed, stream, index)
-        return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+    @property
+    def _seed(self) -> int:
+        return int(self.objective.settings.seed)
+
+    def _draws(self) -> torch.Generator:
+        """The random numbers of this process in this iteration."""
+        return _generator(self.process.seed(self._seed), 1, self.global_step)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         return batch.to(device)
@@ -67,3 +75,8 @@ class TrainingModule(LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _generator(*key: int) -> torch.Generator:
+    # torch's CPU generator uses only 32 bits of a seed, so the numbers are mixed first.
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
