@@ -74,7 +74,7 @@ def brains(
             which = choice(mask, one.labels.array)
             whole, mask = mask, mask[:, :, which]
             truth, real = (take(image, 2, which) for image in (one.labels, one.volumes[target]))
-            ceiling = segmenter.segment(real, mask).labels
+            ceiling = take(segmenter.segment(one.volumes[target], whole).labels, 2, which)
             for source in sources:
                 facts = {
                     key: float(value)

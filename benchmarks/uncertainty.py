@@ -205,7 +205,7 @@ def lesion_patient(data: Path, segmenter: Segmenter, shown: int) -> Iterator[Cas
     which = fullest(lesion & mask, shown)
     inside = mask[:, :, which]
     target = take(real, 2, which)
-    own = segmenter.segment(target, inside).labels
+    own = take(segmenter.segment(real, mask).labels, 2, which)
     array = np.where(lesion[:, :, which] & inside, LESION, own.array)
     labels = LabelVolume(array, own.affine)
     for name in ("T2", "FLAIR"):

@@ -149,7 +149,15 @@ def test_the_real_target_is_segmented_once_for_sources_of_one_grid(tmp_path):
 
 def test_slices_of_a_case(tmp_path):
     source = save(tmp_path / "PDw.nii", ball() * 2)
-    case = Reader(session(tmp_path, {"PDw": source}), Counting(), slices=3).read("PDw")
+    seen = []
+
+    def thresholded(image, mask):
+        seen.append((image.shape, mask.shape))
+        return LabelVolume(mask * (1 + (image.array > 60)), image.affine)
+
+    case = Reader(session(tmp_path, {"PDw": source}), thresholded, slices=3).read("PDw")
+    assert seen == [(ball().shape, ball().shape)]  # a segmenter may look at neighbouring slices
+    np.testing.assert_array_equal(case.real_labels.array, case.mask * (1 + (case.real.array > 60)))
     assert case.source.shape == case.real.shape == case.mask.shape == (20, 22, 3)
     assert not case.adjacent
     np.testing.assert_allclose(case.real.array * 2, case.source.array, rtol=1e-5)

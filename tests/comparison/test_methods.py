@@ -1,5 +1,6 @@
 """The methods of a comparison, by name: what is run with which model and options."""
 
+import json
 import shutil
 
 import pytest
@@ -75,16 +76,38 @@ def test_a_method_without_a_model_that_suits_is_refused(segmenter, monkeypatch):
         load_methods(["sdedit"], segmenter)
 
 
+def seeing(folder, context, **settings):
+    """A segmenter of this context, as far as its config says."""
+    path = models.SHIPPED / "brain-t1-tissue" / models.CONFIG
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {"context": context, "settings": settings}
+    (folder / models.CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    return load_segmenter(folder)
+
+
 @pytest.mark.parametrize(
     ("name", "looks"),
     [
         ("lmi-diffusion", True),  # of slices with neighbours, and of three planes
         ("regression", True),
         ("sdedit", True),  # of slices with neighbours
-        ("tissue=brain-t1-tissue", False),  # of single axial slices
         ("histogram", False),
     ],
 )
-def test_who_reads_more_than_the_slice_itself(segmenter, name, looks):
+def test_who_reads_more_than_the_slice_itself(tmp_path, name, looks):
+    segmenter = seeing(tmp_path, {"kind": "2d"})
     found = {method.name: method for method in load_methods([name], segmenter)}
-    assert found[name.partition("=")[0]].reads_more_than_slices is looks
+    assert found[name].reads_more_than_slices is looks
+
+
+@pytest.mark.parametrize(
+    ("context", "settings"),
+    [
+        ({"kind": "2d"}, {"inference_planes": "orthogonal"}),
+        ({"kind": "2.5d", "neighbours": 1}, {}),
+        ({"kind": "3d"}, {}),
+    ],
+)
+def test_so_does_every_method_if_the_segmenter_reads_more(tmp_path, context, settings):
+    segmenter = seeing(tmp_path, context, **settings)
+    assert all(one.reads_more_than_slices for one in load_methods(["histogram"], segmenter))

@@ -260,19 +260,20 @@ class Reader:
         if not mask.any():
             problem = f"and {self.session.target} show no common part of the foreground"
             raise CaseError(explain("-i", path, problem, "scans that share scanner space"))
-        complete = None
+        real, complete = _onto(self.target, source), None
+        # A segmenter may look at neighbouring slices, so the complete image is segmented.
+        labels = self._labels_of(real, mask)
         if self.slices is not None:
             axis = axial_axis(source)
-            indices = spread(mask, axis, self.slices)
-            complete = Complete(source, mask, axis, indices)
-            source, mask = complete.slices(source), np.take(mask, indices, axis)
-        real = _onto(self.target, source)
+            complete = Complete(source, mask, axis, spread(mask, axis, self.slices))
+            source, real, labels = (complete.slices(one) for one in (source, real, labels))
+            mask = np.take(mask, complete.kept, axis)
         return Case(
             self.session.subject,
             source,
             real,
             mask,
-            self._labels_of(real, mask),
+            labels,
             None if self.truth is None else _onto(self.truth, source),
             self.session.session,
             adjacent=complete is None or complete.kept.step == 1,

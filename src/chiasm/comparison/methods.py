@@ -12,6 +12,7 @@ import yaml
 
 from chiasm import models
 from chiasm.errors import UsageError, explain
+from chiasm.image.planes import OWN
 from chiasm.machine.device import Resources
 from chiasm.methods.load import load_translator
 from chiasm.pipeline import Pipeline
@@ -58,9 +59,15 @@ class Candidate:
 
     @property
     def reads_more_than_slices(self) -> bool:
-        """Whether it reads more of the scan than the scored slices: neighbours or other planes."""
-        planes = {*getattr(self.pipeline.translator, "grids", {})} - {"own"}
-        return bool(planes) or any(config.context.kind != "2d" for config in self.configs)
+        """Whether it reads more of the scan than the scored slices: neighbours or other planes.
+
+        Either its translator does, or the segmenter.
+        """
+        parts = (self.pipeline.translator, self.pipeline.segmenter)
+        planes = {plane for one in parts for plane in getattr(one, "grids", {})} - {OWN}
+        model = getattr(self.pipeline.segmenter, "model", None)
+        configs = [*self.configs, *([] if model is None else [model.config])]
+        return bool(planes) or any(config.context.kind != "2d" for config in configs)
 
     @property
     def trained_on(self) -> str:
