@@ -8,7 +8,8 @@ import pytest
 
 from chiasm.errors import CaseError, UsageError
 from chiasm.phantom import Settings
-from chiasm.phantom.head_subject import head_subject, label_maps
+from chiasm.phantom.dataset import subject_seed, write_dataset
+from chiasm.phantom.head_subject import head_subject, label_map_of, label_maps
 from chiasm.phantom.structures import TISSUE_OF, TISSUE_VALUES, structures_of
 
 
@@ -190,3 +191,23 @@ def test_an_unknown_label_is_named(tmp_path, save_labels, make_head):
     save_labels(tmp_path / "parcels.nii.gz", labels)
     with pytest.raises(CaseError, match=r"parcels\.nii\.gz: has the unknown labels 1035"):
         head_subject(0, Settings(anatomies=tmp_path), label_maps(tmp_path))
+
+
+def test_nothing_is_written_if_a_label_map_of_a_later_subject_cannot_be_used(
+    tmp_path, save_labels, make_head
+):
+    maps, out = tmp_path / "maps", tmp_path / "out"
+    maps.mkdir()
+    save_labels(maps / "a.nii.gz", make_head((32, 32, 32)))
+    odd = make_head((32, 32, 32))
+    odd[16, 16, 16] = 1035
+    save_labels(maps / "b.nii.gz", odd)
+    settings = Settings(anatomies=maps, modalities=("T1w",), spacing=2)
+    of_each = [
+        label_map_of(subject_seed(1, number), label_maps(maps)).name for number in range(1, 9)
+    ]
+    assert of_each[0] == "a.nii.gz"
+    assert "b.nii.gz" in of_each
+    with pytest.raises(CaseError, match=r"b\.nii\.gz: has the unknown labels 1035"):
+        write_dataset(out, subjects=8, seed=1, settings=settings)
+    assert not out.exists()

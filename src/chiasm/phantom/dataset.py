@@ -123,8 +123,8 @@ def write_dataset(
     UsageError
         The number of subjects is less than 1, or the seed is negative.
     CaseError
-        An output exists or the folder holds files of other subjects (both are checked before
-        anything is computed), or an output cannot be written.
+        An output exists, the folder holds files of other subjects, or a label map cannot be used.
+        All of these are checked before anything is written. Or an output cannot be written.
     """
     from chiasm.files import check_output, write, write_text
 
@@ -154,9 +154,13 @@ def write_dataset(
     make: Callable[[int], Subject] = partial(subject, settings=settings)
     references = ["Fonov et al., NeuroImage 2011, 54:313 (ICBM 2009 templates)"]
     if settings.anatomies is not None:
-        from chiasm.phantom.head_subject import head_subject, label_maps
+        from chiasm.phantom.head_subject import head_subject, label_map_of, label_maps
+        from chiasm.phantom.heads import read_label_map
 
         paths = label_maps(settings.anatomies)
+        seeds = [subject_seed(seed, number) for number in range(1, subjects + 1)]
+        for used in dict.fromkeys(label_map_of(one, paths) for one in seeds):
+            read_label_map(used)
         make = partial(head_subject, settings=settings, paths=paths)
         references = [f"The label maps of {settings.anatomies.name}"]
     rows: list[dict[str, Any]] = []

@@ -52,6 +52,11 @@ def label_maps(folder: Path, argument: str = "--anatomies") -> list[Path]:
     return found
 
 
+def label_map_of(seed: int, paths: list[Path]) -> Path:
+    """The label map from which the head of a subject of this seed is drawn."""
+    return paths[int(stream(seed, "label map").integers(len(paths)))]
+
+
 def head_subject(seed: int, settings: Settings, paths: list[Path]) -> Subject:
     """Simulate one subject from a random label map. The same arguments give the same images.
 
@@ -72,7 +77,7 @@ def head_subject(seed: int, settings: Settings, paths: list[Path]) -> Subject:
     """
     if seed < 0:
         raise UsageError(explain("--seed", seed, "is negative", "a whole number of at least 0"))
-    path = paths[int(stream(seed, "label map").integers(len(paths)))]
+    path = label_map_of(seed, paths)
     label_map = read_label_map(path)
     lattice = _Lattice.around(label_map, settings.spacing)
     generator = torch.Generator().manual_seed(int(stream(seed, "head").integers(2**62)))
