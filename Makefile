@@ -52,26 +52,27 @@ ANATOMIES ?=
 PAIRS := data/phantoms-all
 MODALITIES := T1,T2,PD,FLAIR
 
+# What benchmarks/ablation.py learns from.
 $(PHANTOMS)/participants.tsv: | install
 	$(BIN)/chiasm phantom -o $(PHANTOMS) --subjects 48 --seed 1 --modalities T1 --spacing 2
 
 $(PAIRS)/participants.tsv: | install
 	$(BIN)/chiasm phantom -o $(PAIRS) --subjects 48 --seed 1 --spacing 2
 
-SHIPPED := brain-t1-tissue brain-t1 brain-t1-lmi brain-any
+SHIPPED := brain-t1 brain-t1-tissue brain-t1-lmi brain-any
 
 models: $(SHIPPED:%=$(RUNS)/%/model.safetensors)
 
-$(RUNS)/brain-t1-tissue/model.safetensors: $(PHANTOMS)/participants.tsv
-	$(BIN)/chiasm train -i $(PHANTOMS) -o $(@D) --target T1 --method segmenter --config $(RECIPES)/brain-t1-tissue.yaml $(TRAIN)
-
-# These two draw heads from label maps.
-$(RUNS)/brain-t1/model.safetensors $(RUNS)/brain-t1-lmi/model.safetensors: | install
+# These draw heads from label maps. The segmenter begins with the weights of the default translator.
+$(RUNS)/brain-t1/model.safetensors $(RUNS)/brain-t1-tissue/model.safetensors $(RUNS)/brain-t1-lmi/model.safetensors: | install
 	@test -n "$(ANATOMIES)" || { echo "make: ANATOMIES is not set; legal: ANATOMIES=DIR, a folder of label maps of heads (see the Makefile)"; exit 2; }
-	$(BIN)/chiasm train -i $(ANATOMIES) -o $(@D) --target T1 --method $(METHOD) --config $(RECIPES)/$(notdir $(@D)).yaml $(TRAIN)
+	$(BIN)/chiasm train -i $(ANATOMIES) -o $(@D) --target T1 --method $(METHOD) --config $(RECIPES)/$(notdir $(@D)).yaml $(BEGIN) $(TRAIN)
 
 $(RUNS)/brain-t1/model.safetensors: METHOD := regression
 $(RUNS)/brain-t1-lmi/model.safetensors: METHOD := lmi-diffusion
+$(RUNS)/brain-t1-tissue/model.safetensors: METHOD := segmenter
+$(RUNS)/brain-t1-tissue/model.safetensors: BEGIN := pretrained=$(RUNS)/brain-t1
+$(RUNS)/brain-t1-tissue/model.safetensors: $(RUNS)/brain-t1/model.safetensors
 
 $(RUNS)/brain-any/model.safetensors: $(PAIRS)/participants.tsv
 	$(BIN)/chiasm train -i $(PAIRS) -o $(@D) --method aldm --modalities $(MODALITIES) --config $(RECIPES)/brain-any.yaml $(TRAIN)

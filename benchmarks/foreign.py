@@ -9,8 +9,9 @@ the networks that `foreign_networks` describes. A line names each set that is no
 real T1 of the same head. It is measured for each translation, for the source as it is, for the
 foreign segmenter of any contrast on the source (``robust_tissue``), for our segmenters of any
 contrast that --any-contrast lists, and for label maps that --saved names. Beside it stands what
-``robust_tissue`` makes of the real T1. *Accuracy* is the Dice with true tissues. Both are those of
-grey and white matter, and their mean. Voxels outside the field of view of either scan do not count.
+``robust_tissue`` and our segmenter of T1 make of the real T1. *Accuracy* is the Dice with true
+tissues. Both are those of grey and white matter, and their mean. Voxels outside the field of view
+of either scan do not count.
 
 All labels are compared on a lattice of 1 mm over the real T1. Translators work on the scan as it
 was made. Whole heads are measured twice: as they are, and with the brain that the foreign brain
@@ -27,7 +28,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -227,6 +228,15 @@ class Measured:
         """Whether there is a real T1 beside a source of another modality."""
         return self.scans.real is not None and self.scans.real is not self.scans.source
 
+    @cached_property
+    def _mask_of_real(self) -> np.ndarray:
+        """The foreground of the real T1: the brain, or the whole head if no mask is known."""
+        scans = self.scans
+        assert scans.real is not None
+        if scans.mask is None:
+            return foreground_mask(scans.real)
+        return resample_onto(_labels(scans.mask, scans.source), scans.real).array > 0
+
     def _row(self, measure: str, method: str, network: str, model: str = "") -> Row:
         """The names of a row.
 
@@ -289,6 +299,11 @@ class Measured:
             name = f"{robust.name}{OF_REAL}"
             wanted = [self._row(AGREEMENT, name, one.name) for one in self.compared.networks]
             yield from self._scored(wanted, lambda: view.segment(robust, real), done)
+            own = self.compared.own
+            name, model = f"{own.name}{OF_REAL}", str(own.identity().get("model", ""))
+            wanted = [self._row(AGREEMENT, name, one.name, model) for one in self.compared.networks]
+            labels = lambda: view.placed(own.segment(real, self._mask_of_real).labels)  # noqa: E731
+            yield from self._scored(wanted, labels, done)
         for one in self.compared.any_contrast:
             model = str(one.identity().get("model", ""))
             wanted = self._against_all(one.name, model)
@@ -363,13 +378,9 @@ class Measured:
         self, name: str, translator: Translator, done: set[tuple[str, ...]]
     ) -> Iterator[Row]:
         """What the translator makes of the real T1: what is left to lose if nothing is missing."""
-        scans = self.scans
-        assert scans.real is not None
-        if scans.mask is None:
-            mask = foreground_mask(scans.real)
-        else:
-            mask = resample_onto(_labels(scans.mask, scans.source), scans.real).array > 0
-        image, inside, share = self.view.slab(scans.real, mask)
+        real = self.scans.real
+        assert real is not None
+        image, inside, share = self.view.slab(real, self._mask_of_real)
 
         @cache
         def made() -> Volume:

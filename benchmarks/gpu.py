@@ -29,12 +29,13 @@ RECIPES = ROOT / "src" / "chiasm" / "training" / "recipes"
 T1 = ("--target", "T1")
 # What is trained: name, method, what it reads, batch, share of the time left.
 PLAN = (
-    ("brain-t1-tissue", "segmenter", T1, 16, 0.1),
-    ("brain-t1", "regression", T1, 16, 0.5),
+    ("brain-t1", "regression", T1, 16, 0.4),
+    ("brain-t1-tissue", "segmenter", T1, 16, 0.2),
     ("brain-t1-lmi", "lmi-diffusion", T1, 16, 0.5),
     ("brain-any", "aldm", ("--modalities", "T1,T2,PD,FLAIR"), 2, 1.0),
 )
-FROM_LABEL_MAPS = ("brain-t1", "brain-t1-lmi")
+FROM_LABEL_MAPS = ("brain-t1", "brain-t1-tissue", "brain-t1-lmi")
+BEGINS_WITH = {"brain-t1-tissue": "brain-t1"}  # the weights that a training begins with
 LEAST = 20  # seconds; in less time nothing is trained
 SHAPES = ((1, 1, 64, 64), (1, 1, 128, 128), (8, 1, 128, 128), (1, 1, 256, 256))
 SHAPES += ((1, 1, 48, 48, 48), (1, 1, 128, 128, 128))
@@ -156,6 +157,8 @@ def main() -> int:
         common = ["-i", str(images), "-o", str(model), *read, "--method", method,
                   "--config", str(recipe), "--device", chosen.device,
                   "--overwrite", f"batch={batch}"]  # fmt: skip
+        if name in BEGINS_WITH:
+            common.append(f"pretrained={chosen.output / BEGINS_WITH[name]}")
         planned = lengths(recipe)
         chiasm("train", *common, *(f"{key}={chosen.trial}" for key in planned))
         spent = time.monotonic() - start

@@ -299,9 +299,14 @@ _WHOLE = ("psnr", "ssim", "slice_jump", "dice", "gap_closed", "seconds", "memory
 _TISSUE_DICE = ("dice_grey", "dice_white", "dice", "subjects")
 _PHANTOM_LIMIT = (
     "The digital brain is an average anatomy that is deformed at random. It is easier than a real "
-    "scan in some ways and harder in others. `brain-t1-tissue`, `brain-any` and the models for "
-    "comparison were trained on such brains of other seeds, and `brain-t1` and `brain-t1-lmi` on "
-    "heads from label maps. This table says nothing about real scans."
+    "scan in some ways and harder in others. The earlier `brain-t1-tissue`, `brain-any` and the "
+    "models for comparison were trained on such brains of other seeds, and `brain-t1` and "
+    "`brain-t1-lmi` on heads from label maps. This table says nothing about real scans."
+)
+# The segmenter whose label maps most tables compare.
+_EARLIER_TISSUE = (
+    " The label maps were made by the earlier `brain-t1-tissue`, which saw single axial slices at "
+    "2 mm."
 )
 _EARLIER = (
     " These rows were measured with the earlier `brain-t1` and `brain-t1-lmi`. They worked at 2 mm "
@@ -312,17 +317,14 @@ _EARLIER_ROWS = (
     "`brain-t1-lmi`, which worked at 2 mm."
 )
 
-_EARLIER_SDEDIT = (
-    " The rows of *sdedit* were measured with the weights of the earlier `brain-t1-lmi`, which saw "
-    "single axial slices."
-)
-_EARLIER_UNCERTAINTY = (
-    " The rows of *lmi-diffusion* were measured with the earlier `brain-t1-lmi`, which saw single "
-    "axial slices of digital brains, and with 8 translations of each scan."
-)
 _EARLIER_LMI = (
-    " The rows of *lmi-diffusion* and *sdedit* were measured with the earlier `brain-t1-lmi`, "
-    "which saw single axial slices."
+    " The rows of *lmi-diffusion* and *sdedit* were measured with earlier weights of "
+    "`brain-t1-lmi`."
+)
+# Pages whose label maps were made by the earlier segmenter.
+_OF_EARLIER_TISSUE = (
+    *("fidelity", "heads", "real", "phantom", "ablation", "steps", "planes", "uncertainty"),
+    *("aldm", "aldm_people", "aldm_unseen", "aldm_steps"),
 )
 
 PAGES = (
@@ -339,7 +341,7 @@ PAGES = (
         _PHANTOM_LIMIT + " The methods *paired* and *cyclegan* were trained on the source "
         "modalities and are not zero-shot. The network of *stylegan* and of *cyclegan* had a short "
         "training. *stylegan* is a plug-in in the folder benchmarks/stylegan. The rows "
-        "of *lmi-diffusion* are those of the first 8 subjects." + _EARLIER_SDEDIT,
+        "of *lmi-diffusion* are those of the first 8 subjects." + _EARLIER_LMI,
         [Part((*_FULL, "subjects"))],
     ),
     Page(
@@ -353,7 +355,8 @@ PAGES = (
         "The data are {subjects} heads without their skull at 1 mm, drawn from the label maps of "
         "four other people, with {slices} axial slices each.",
         "The images are simulated. Each CycleGAN was trained for 21 minutes on one CPU core, the "
-        "StyleGAN for 12 minutes, and `brain-t1-lmi` for 4.2 hours. There are few subjects.",
+        "StyleGAN for 12 minutes, and `brain-t1-lmi` for 4.2 hours. There are few subjects."
+        + _EARLIER_LMI,
         [Part((*_FULL, "subjects"))],
     ),
     Page(
@@ -377,7 +380,8 @@ PAGES = (
         "A scan is translated to T1. A segmenter of T1 that others trained then segments the "
         "translation and the real T1 of the same person. Dice is the agreement of the two. Beside "
         "it stand the scan as it is, and *robust_tissue*, a segmenter of any contrast that others "
-        "trained, which needs no translation. *samseg* adapts an atlas to each scan. It takes a "
+        "trained, which needs no translation. *brain-t1-tissue of the real T1* is what our own "
+        "segmenter makes of the real T1. *samseg* adapts an atlas to each scan. It takes a "
         "quarter of an hour, so it was run on two scans of one person only.",
         "python benchmarks/foreign.py --data DIR",
         "The sets are public: Open MS (registered and as scanned), BraTS GLI, BraTS 2018, a PD "
@@ -471,7 +475,7 @@ PAGES = (
         "An AUROC of one half is chance. *Worst tenth* asks for the tenth of the voxels with the "
         "largest errors. Only a few subjects have lesions. A missed lesion is one "
         "that lost at least half of its contrast. A false positive is a spot in the translation "
-        "that the real image does not have." + _EARLIER_UNCERTAINTY,
+        "that the real image does not have." + _EARLIER_LMI,
         [
             Part(
                 (
@@ -682,7 +686,8 @@ def _table(rows: Sequence[Row], columns: Sequence[str], with_pair: bool) -> str:
 def page(one: Page) -> str:
     """The Markdown of one results page."""
     content, known = load(one.name), facts(one.name)
-    texts = [text.format_map(known) for text in (one.measured, one.command, one.data, one.limits)]
+    limits = one.limits + _EARLIER_TISSUE * (one.name in _OF_EARLIER_TISSUE)
+    texts = [text.format_map(known) for text in (one.measured, one.command, one.data, limits)]
     measured, command, data, limits = texts
     parts = []
     for part in one.parts:
@@ -807,8 +812,7 @@ CARDS = {
     ("brain-t1", "fidelity"): ("regression", _FULL[:7]),
     ("brain-t1", "foreign"): ("brain-t1", ("dice_grey", "dice_white", "dice")),
     ("brain-t1-lmi", "fidelity"): ("lmi-diffusion", _FULL[:7]),
-    ("brain-t1-tissue", "phantom"): ("real T1w", _FULL[2:6]),
-    ("brain-t1-tissue", "fidelity"): ("real T1w", _FULL[2:6]),
+    ("brain-t1-tissue", "foreign"): ("real T1", _FULL[3:6]),
     ("brain-any", "aldm"): ("aldm", ("psnr", "ssim", "dice", "gap_closed")),
 }
 
@@ -817,11 +821,8 @@ def card_table(model: str, name: str) -> str:
     """The scores of a shipped model in one results file, with three digits and intervals."""
     method, keys = CARDS[model, name]
     rows = [row for row in rows_of(name) if row["method"] == method]
-    segments = "real" in method
-    if segments:  # the same images whatever the source is
-        rows = rows[:1]
     lines = [
-        ["T1w" if segments else row["pair"]]
+        [row["pair"]]
         + [shown(row.get(key), Column(key, "", 1 if key == "psnr" else 3, True)) for key in keys]
         for row in rows
     ]

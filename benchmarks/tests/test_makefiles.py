@@ -53,6 +53,7 @@ def test_make_models_trains_the_shipped_models():
     found = trainings("models", "ANATOMIES=label-maps")
     assert set(found) == set(models.shipped()) == {row[0] for row in gpu.PLAN}
     assert found["brain-t1-tissue"].merge_labels == {4: 3}
+    assert found["brain-t1-tissue"].pretrained == "runs/brain-t1"
     assert found["brain-t1"].intensity_mapping.iterations == 3
     assert found["brain-t1"].anatomies is not None
     assert found["brain-t1-lmi"].timestep_bias == 1.5

@@ -389,16 +389,19 @@ def test_cohort(monkeypatch, results, brains, capsys):
 def test_gpu_on_a_cpu(monkeypatch, tmp_path):
     gpu = import_module("gpu")
     assert [row[0] for row in gpu.PLAN] == [
-        "brain-t1-tissue",
         "brain-t1",
+        "brain-t1-tissue",
         "brain-t1-lmi",
         "brain-any",
     ]
+    # The segmenter begins with the translator, which is trained before it.
+    shutil.copytree(models.SHIPPED / "brain-t1", tmp_path / "brain-t1")
+    heads = tiny.label_maps(tmp_path / "heads")
     monkeypatch.setattr(gpu, "PLAN", (("brain-t1-tissue", "segmenter", gpu.T1, 2, 1.0),))
     monkeypatch.setattr(gpu, "SHAPES", ((1, 1, 16, 16),))
     monkeypatch.setattr(gpu, "LEAST", -np.inf)
     words = ["--output", tmp_path, "--subjects", 2, "--spacing", 8, "--trial", 1]
-    words += ["--device", "cpu", "--minutes", 0]
+    words += ["--device", "cpu", "--minutes", 0, "--anatomies", heads]
     monkeypatch.setattr(sys, "argv", ["gpu.py", *map(str, words)])
     assert gpu.main() == 0
     facts = json.loads((tmp_path / "gpu.json").read_text())
@@ -407,6 +410,7 @@ def test_gpu_on_a_cpu(monkeypatch, tmp_path):
     # No time is left, so that the training is twice as long as the trial.
     assert config.training["settings"]["iterations"] == 2
     assert config.training["settings"]["merge_labels"] == {"4": 3}
+    assert config.training["pretrained"] == "131 of 134 tensors of brain-t1"
 
 
 def test_gpu_without_one(monkeypatch, tmp_path, capsys):

@@ -87,7 +87,10 @@ def test_every_method_has_a_row_for_every_subject(finished):
         assert row["dice"] == pytest.approx(np.mean([d for d in structures if d is not None]))
         assert row["slice_jump"] is None  # slices that are no neighbours
         if row["method"] != REAL:
-            assert row["seconds"] == pytest.approx(3 * row["seconds_per_slice"])
+            # The segmenter looks at neighbouring slices, so the complete scan is translated.
+            slices = row["seconds"] / row["seconds_per_slice"]
+            assert slices == pytest.approx(round(slices))
+            assert slices > 3
             assert row["memory_mb"] > 1
             assert row["trained_on"] == "nothing"
 

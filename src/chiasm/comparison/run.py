@@ -27,7 +27,6 @@ from chiasm.image.volume import LabelVolume, Volume
 from chiasm.machine.cost import memory_is
 from chiasm.machine.device import Resources
 from chiasm.machine.progress import Advance, progress
-from chiasm.pipeline import Pipeline
 from chiasm.registry import DEFAULT_SEGMENTER
 from chiasm.segmenters import Segmenter
 from chiasm.segmenters.load import load_segmenter
@@ -114,12 +113,6 @@ def compare(
         problem = f"is not the modality that --segmenter {common.name} knows"
         raise UsageError(explain("--target", named, problem, legal))
     chosen = load_methods(methods, common, seed=seed, resources=resources)
-    if (
-        slices is not None
-        and Candidate(common.name, Pipeline(segmenter=common)).reads_more_than_slices
-    ):
-        problem = "looks at the neighbouring slices that --slices removes"
-        raise UsageError(explain("--segmenter", common.name, problem, "all slices, or a 2d model"))
     wanted = None if sources is None else [modality_name(one, "--sources") for one in sources]
     sessions, left_out = find_sessions(folder, goal, wanted)
     for message in left_out:
