@@ -15,11 +15,13 @@ from chiasm.segmenters.load import load_segmenter
 
 @dataclass(frozen=True)
 class ThreeSlices(Candidate):
-    """A method that says that it looks at neighbouring slices."""
+    """A method that says whether it looks at neighbouring slices."""
+
+    looks: bool = True
 
     @property
     def reads_more_than_slices(self):
-        return True
+        return self.looks
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_who_reads_more_than_slices_is_given_the_scan_and_scored_on_the_slices(
         return process(self, source, mask)
 
     monkeypatch.setattr(type(floor.pipeline), "process", recorded)
-    alone = score(case, floor)
+    alone = score(case, ThreeSlices(floor.name, floor.pipeline, looks=False))
     beside = score(case, ThreeSlices(floor.name, floor.pipeline))
     assert shapes == [(case.source.shape,) * 2, (case.complete.source.shape,) * 2]
     for one in (alone, beside):

@@ -1,19 +1,14 @@
 """The random numbers of a training depend on its seed, on the step and on what they are for."""
 
 from itertools import product
-from types import SimpleNamespace
 
 import torch
 
-from chiasm.training.module import TrainingModule
+from chiasm.training.module import _generator
 
 
-def draws(seed, stream, index):
-    objective = SimpleNamespace(settings=SimpleNamespace(seed=seed), module=None)
-    module = TrainingModule.__new__(TrainingModule)
-    torch.nn.Module.__init__(module)
-    module.objective = objective
-    return tuple(torch.rand(4, generator=module._generator(stream, index)).tolist())
+def draws(*key):
+    return tuple(torch.rand(4, generator=_generator(*key)).tolist())
 
 
 def test_every_seed_step_and_stream_has_its_own_numbers():

@@ -104,7 +104,13 @@ class Prepared:
             return_distances=False,
             return_indices=True,
         )
-        return np.ravel_multi_index(tuple(nearest), self.foreground.shape).astype(np.int32).ravel()
+        shape = self.foreground.shape
+        large = self.foreground.size > np.iinfo(nearest.dtype).max
+        flat = nearest[0].astype(np.int64) if large else nearest[0]
+        for axis in (1, 2):  # in place, because the lattice can be large
+            flat *= shape[axis]
+            flat += nearest[axis]
+        return np.array(flat.ravel())
 
     def samples(self) -> np.ndarray:
         """The inputs of the network: (N, images, \\*spatial), see `Context.samples`."""
