@@ -9,7 +9,7 @@ with other intensities, or the complete scan for the share.
   when a case is finished. The table has its median over the second tenth and over the last tenth of
   the cases, and how much it grew.
 - *share*: complete scans in one process. Seconds inside networks are those of the outermost call of
-  a torch module. All others are Chiasm's own: files, grids, the intensity mapping, labels, records.
+  a torch module. All others are Chiasm's own: files, foreground, grids and labels.
 - *workers*: the same cases by one and by two processes of Ray (pip install "chiasm[ray]") with one
   thread each. The rate is that between the first and the last finished case, so the start of Ray
   does not count.
@@ -37,7 +37,7 @@ from rich.table import Table
 
 from chiasm import files
 from chiasm.image.volume import Volume
-from chiasm.scoring.slices import axial_axis
+from chiasm.scoring.slices import axial_axis, take
 from harness import cell, results_before, save
 
 NAME = "cohort"
@@ -56,11 +56,7 @@ def write_cases(scan: Volume, folder: Path, count: int, slab: int | None = _SLAB
         one = scan.with_array(scan.array * (1 + number / (10 * count)))
         if slab is not None:
             first = int(shown[number % (len(shown) - slab)])
-            where = [slice(None)] * 3
-            where[axis] = slice(first, first + slab)
-            affine = scan.affine.copy()
-            affine[:3, 3] += affine[:3, axis] * first
-            one = Volume(one.array[tuple(where)], affine, scan.units, scan.modality)
+            one = take(one, axis, range(first, first + slab))
         files.write(one, folder / f"sub-{number:04d}_{scan.modality}.nii.gz")
     return folder
 
