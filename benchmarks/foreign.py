@@ -68,6 +68,7 @@ OF_REAL = " of the real T1"  # ends the names of what is made of the real T1 and
 AGREEMENT, ACCURACY = "agreement", "accuracy"
 SCORES = ("dice_grey", "dice_white", "dice")
 _TISSUES = {"grey": 2, "white": 3}
+_AND = ", "  # between the weights of a translator and of a segmenter
 _SLAB_MARGIN = 16  # mm of the scan on either side of the slices of a quick look
 
 Row = dict[str, Any]
@@ -241,7 +242,7 @@ class Measured:
         """The names of a row.
 
         ``network`` is the segmenter of the reference if agreement is measured, and the one that
-        made the labels if accuracy is. ``model`` tells the weights of what is ours.
+        made the labels if accuracy is. ``model`` tells the weights of all that is ours.
         """
         case = self.case
         return {
@@ -370,7 +371,8 @@ class Measured:
                 image, mask, _ = translation()
                 return self.view.placed(own.segment(image, mask).labels)
 
-            yield from self._scored([self._row(ACCURACY, name, own.name, model)], ours, done)
+            both = _AND.join((model, str(own.identity().get("model", ""))))
+            yield from self._scored([self._row(ACCURACY, name, own.name, both)], ours, done)
         if self.compared.of_real and self._paired:
             yield from self._real_translated(f"{name}{OF_REAL}", translator, done)
 
@@ -529,8 +531,7 @@ def main() -> None:
         chosen.of_real,
     )
     words = [word for word in chosen.cases.split(",") if word]
-    settings = {"slices": chosen.slices, "segmenter": compared.own.identity()}
-    settings |= {"field": FIELD, "quantiles": QUANTILES}
+    settings = {"slices": chosen.slices, "field": FIELD, "quantiles": QUANTILES}
     rows = rows_to_extend(parser, name, settings)
     done = {key(row) for row in rows}
     met = False
@@ -560,7 +561,7 @@ def summary(rows: Sequence[Row], compared: Compared) -> list[Row]:
     current = {one.model.fingerprint for one in compared.translators.values()}
     current |= {str(one.identity().get("model", "")) for one in compared.any_contrast}
     current |= {str(compared.own.identity().get("model", "")), ""}
-    kept = [row for row in rows if row["model"] in current]
+    kept = [row for row in rows if current.issuperset(row["model"].split(_AND))]
     return [*summarised(kept), *differences(kept, compared.robust.name)]
 
 

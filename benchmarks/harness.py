@@ -168,10 +168,13 @@ def rows_to_extend(
 _CASE = ("set", "subject", "session", "pair")
 
 
-def with_rows_before(name: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_rows_before(
+    name: str, rows: Sequence[dict[str, Any]], *, keep_sets: bool = False
+) -> list[dict[str, Any]]:
     """The saved rows of this name, with new rows in place of those of the same case and method.
 
-    Saved rows of cases that were not scored now are left out, and new rows follow the others.
+    Saved rows of cases that were not scored now are left out, and new rows follow the others. With
+    ``keep_sets``, the saved rows of sets of which no case was scored now stay.
     """
     before = (results_before(name) or {"rows": []})["rows"]
 
@@ -181,12 +184,16 @@ def with_rows_before(name: str, rows: Sequence[dict[str, Any]]) -> list[dict[str
     fresh = {(case(row), row["method"]): row for row in rows}
     scored = {case(row) for row in rows}
     made = {row["method"] for row in rows}
+    sets = {row.get("set", "") for row in rows}
     merged = []
     for row in before:
         key = (case(row), row["method"])
         if key in fresh:
             merged.append(fresh.pop(key))
-        elif key[0] in scored and row["method"] not in made:
+        elif key[0] in scored:
+            if row["method"] not in made:
+                merged.append(row)
+        elif keep_sets and row.get("set", "") not in sets:
             merged.append(row)
     return [*merged, *fresh.values()]
 

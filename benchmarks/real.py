@@ -1,6 +1,6 @@
 """Translators on real scans: agreement with the real T1's segmentation, and image scores.
 
-    python benchmarks/real.py --data DIR
+    python benchmarks/real.py --data DIR [--sets NAME,…] [--only METHOD,…]
 
 DIR holds ``open_ms/mni_1mm/patient07`` (T1, T2, FLAIR), ``spm12_templates`` (T1, PD) and
 ``itk_slices`` (BrainT1Slice.png, BrainProtonDensitySlice.png). The other sets have T1, T2 and
@@ -9,14 +9,14 @@ tumours (``brats_gli`` and ``brats2018/*``) and scans as they came from the scan
 (``open_ms/native/PATIENT_SESSION``), whose brain `brain_mask` finds (pip install -e
 ".[benchmarks]"). A line names each set that is not there. No set has expert tissue labels beside
 two modalities, so that the reference is the shipped segmenter's result on the real T1: Dice is
-agreement, not accuracy.
+agreement, not accuracy. With --sets, the saved rows of other sets stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain
@@ -39,6 +39,7 @@ from harness import (
     absent,
     add_methods,
     methods,
+    results_before,
     save,
     score_all,
     show,
@@ -65,38 +66,48 @@ def _slice_brain(real: Volume) -> np.ndarray:
     return brain[:, :, None]
 
 
-def sets(data: Path) -> Iterator[tuple[str, Volume, Volume, np.ndarray]]:
-    """(subject, source, real T1, brain mask) of every set that is there."""
+SETS = ("open_ms patient07", "spm12 template", "itk slice", "brats_gli", "brats2018")
+SETS += ("open_ms native",)
+
+
+def sets(
+    data: Path, wanted: Sequence[str] = SETS
+) -> Iterator[tuple[str, Volume, Volume, np.ndarray]]:
+    """(subject, source, real T1, brain mask) of every wanted set that is there."""
     patient = data / "open_ms" / "mni_1mm" / "patient07"
-    if not absent(patient):
+    if "open_ms patient07" in wanted and not absent(patient):
         real = _volume(patient / "T1.nii.gz", "T1")
         mask = foreground_mask(real)
         for name in ("T2", "FLAIR"):
             yield "open_ms patient07", _volume(patient / f"{name}.nii.gz", name), real, mask
     templates = data / "spm12_templates"
-    if not absent(templates):
+    if "spm12 template" in wanted and not absent(templates):
         real = _volume(templates / "T1.nii.gz", "T1")
         priors = [files.read(templates / f"{name}.nii.gz") for name in ("grey", "white", "csf")]
         mask = sum(prior.array for prior in priors) > 0.5
         yield "spm12 template", _volume(templates / "PD.nii.gz", "PD"), real, mask
     slices = data / "itk_slices"
-    if not absent(slices):
+    if "itk slice" in wanted and not absent(slices):
         real = _volume(slices / "BrainT1Slice.png", "T1")
         source = _volume(slices / "BrainProtonDensitySlice.png", "PD")
         yield "itk slice", source, real, _slice_brain(real)
 
 
-def cases(data: Path, segmenter: Segmenter) -> Iterator[tuple[str, Case]]:
+def cases(
+    data: Path, segmenter: Segmenter, wanted: Sequence[str] = SETS
+) -> Iterator[tuple[str, Case]]:
     """The same as cases whose reference is the segmentation of the real T1; each its own set."""
-    for subject, source, real, mask in sets(data):
+    for subject, source, real, mask in sets(data, wanted):
         yield subject, Case(subject, source, real, mask, segmenter.segment(real, mask).labels)
 
 
-def others(data: Path, segmenter: Segmenter, slices: int) -> Iterator[tuple[str, Case]]:
-    """Name of the set, and a case of it."""
+def others(
+    data: Path, segmenter: Segmenter, slices: int, wanted: Sequence[str]
+) -> Iterator[tuple[str, Case]]:
+    """Name of the set, and a case of it, of every other wanted set that is there."""
     target = target_of(segmenter)
     for name in ("brats_gli", "brats2018", "open_ms/native"):
-        if absent(data / name):
+        if name.replace("/", " ") not in wanted or absent(data / name):
             continue
         if name == "open_ms/native" and find_spec("SimpleITK") is None:
             print(f'left out, its brains need pip install -e ".[benchmarks]": {name}')
@@ -125,31 +136,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--slices", type=int, default=12)
+    parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--pictures", type=Path, help="also write source | translated | real here")
     add_methods(parser, save="real")
     chosen = parser.parse_args()
+    wanted = chosen.sets.split(",")
+    if unknown := {*wanted} - {*SETS}:
+        parser.error(f"--sets {','.join(sorted(unknown))}: no such set; legal: {', '.join(SETS)}")
 
     segmenter = load_segmenter(chosen.segmenter)
     compared = methods(chosen, (0.5,), segmenter)
     ceiling = real_name(target_of(segmenter))
 
     rows: list[dict[str, Any]] = []
-    every = cases(chosen.data, segmenter)
-    for name, case in chain(every, others(chosen.data, segmenter, chosen.slices)):
+    every = cases(chosen.data, segmenter, wanted)
+    more = others(chosen.data, segmenter, chosen.slices, wanted)
+    for name, case in chain(every, more):
         rows += [{"set": name, **row} for row in score_all(case, compared)]
         print(f"{name}: {case.subject} {case.session} {case.pair}", flush=True)
         if chosen.pictures:
             shown = next(one for one in compared if one.name == "regression")
             picture(case, shown.pipeline, chosen.pictures)
-    if chosen.only:
-        rows = with_rows_before(chosen.save, rows)
+    part = {*wanted} != {*SETS}
+    if part and not chosen.only:
+        made = {row["set"] for row in rows}
+        before = (results_before(chosen.save) or {"rows": []})["rows"]
+        rows = [row for row in before if row["set"] not in made] + rows
+    elif chosen.only:
+        rows = with_rows_before(chosen.save, rows, keep_sets=part)
     lines = []
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row for row in rows if row["set"] == name]
         for line in summarise(own, ceiling=ceiling):
             lines.append(line | {"pair": f"{name}, {line['pair']}"})
     show("Real scans: agreement with the real T1's segmentation", lines, COLUMNS)
-    left = ("data", "pictures", "only")
+    left = ("data", "pictures", "only", "sets")
     settings = {key: str(value) for key, value in vars(chosen).items() if key not in left}
     save(chosen.save, settings, lines, rows)
 

@@ -323,7 +323,7 @@ _EARLIER_LMI = (
 )
 # Pages whose label maps were made by the earlier segmenter.
 _OF_EARLIER_TISSUE = (
-    *("fidelity", "heads", "real", "phantom", "ablation", "steps", "planes", "uncertainty"),
+    *("fidelity", "phantom", "ablation", "steps", "planes", "uncertainty"),
     *("aldm", "aldm_people", "aldm_unseen", "aldm_steps"),
 )
 
@@ -354,9 +354,8 @@ PAGES = (
         "make -C benchmarks heads ANATOMIES=DIR UNSEEN_ANATOMIES=DIR",
         "The data are {subjects} heads without their skull at 1 mm, drawn from the label maps of "
         "four other people, with {slices} axial slices each.",
-        "The images are simulated. Each CycleGAN was trained for 21 minutes on one CPU core, the "
-        "StyleGAN for 12 minutes, and `brain-t1-lmi` for 4.2 hours. There are few subjects."
-        + _EARLIER_LMI,
+        "The images are simulated. Each CycleGAN was trained for 8 minutes on one CPU core, the "
+        "StyleGAN for 9 minutes, and `brain-t1-lmi` for 6 hours. There are few subjects.",
         [Part((*_FULL, "subjects"))],
     ),
     Page(
@@ -371,7 +370,7 @@ PAGES = (
         "No expert labels of tissue exist for these scans, so Dice measures agreement and not "
         "accuracy. Most sets are one or a few subjects, and an interval is given only where a set "
         "has several. The patients of BraTS have tumours. The images of BraTS 2018, and also its "
-        "real T1, have few grey levels." + _EARLIER_LMI,
+        "real T1, have few grey levels. *lmi-diffusion* was not run on them.",
         [Part(_FULL)],
     ),
     Page(

@@ -49,3 +49,11 @@ def test_one_method_is_measured_anew():
     ]
     assert {one["subject"] for one in made} == {"1"}
     assert harness.with_rows_before("other", fresh) == fresh
+
+
+def test_sets_that_were_not_scored_can_stay():
+    other = row("1", "none", 0.1) | {"set": "b"}
+    harness.save("some", {}, [], [row("1", "none", 0.1), row("2", "none", 0.1), other])
+    fresh = [row("1", "none", 0.5)]
+    assert harness.with_rows_before("some", fresh) == fresh
+    assert harness.with_rows_before("some", fresh, keep_sets=True) == [*fresh, other]
