@@ -169,12 +169,26 @@ _CASE = ("set", "subject", "session", "pair")
 
 
 def with_rows_before(
-    name: str, rows: Sequence[dict[str, Any]], *, keep_sets: bool = False
+    name: str,
+    rows: Sequence[dict[str, Any]],
+    *,
+    keep_methods: bool = True,
+    keep_sets: bool = False,
 ) -> list[dict[str, Any]]:
     """The saved rows of this name, with new rows in place of those of the same case and method.
 
-    Saved rows of cases that were not scored now are left out, and new rows follow the others. With
-    ``keep_sets``, the saved rows of sets of which no case was scored now stay.
+    New rows follow the others. Saved rows of cases that were not scored now are left out.
+
+    Parameters
+    ----------
+    name : str
+        Of the results file.
+    rows : sequence of dict
+        What was measured now.
+    keep_methods : bool
+        Whether the rows of other methods stay, in the cases that were scored now.
+    keep_sets : bool
+        Whether the rows of other sets stay, of which no case was scored now.
     """
     before = (results_before(name) or {"rows": []})["rows"]
 
@@ -191,7 +205,7 @@ def with_rows_before(
         if key in fresh:
             merged.append(fresh.pop(key))
         elif key[0] in scored:
-            if row["method"] not in made:
+            if keep_methods and row["method"] not in made:
                 merged.append(row)
         elif keep_sets and row.get("set", "") not in sets:
             merged.append(row)

@@ -9,7 +9,8 @@ tumours (``brats_gli`` and ``brats2018/*``) and scans as they came from the scan
 (``open_ms/native/PATIENT_SESSION``), whose brain `brain_mask` finds (pip install -e
 ".[benchmarks]"). A line names each set that is not there. No set has expert tissue labels beside
 two modalities, so that the reference is the shipped segmenter's result on the real T1: Dice is
-agreement, not accuracy. With --sets, the saved rows of other sets stay as they are.
+agreement, not accuracy. With --sets, the named sets alone are measured, and the saved rows of the
+others stay.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ from harness import (
     absent,
     add_methods,
     methods,
-    results_before,
     save,
     score_all,
     show,
@@ -47,6 +47,11 @@ from harness import (
     with_rows_before,
 )
 from phantom import COLUMNS
+
+SETS = (
+    *("open_ms patient07", "spm12 template", "itk slice"),
+    *("brats_gli", "brats2018", "open_ms native"),
+)
 
 
 def _volume(path: Path, modality: str) -> Volume:
@@ -64,10 +69,6 @@ def _slice_brain(real: Volume) -> np.ndarray:
     largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
     brain = ndimage.binary_fill_holes(ndimage.binary_closing(largest, iterations=6))
     return brain[:, :, None]
-
-
-SETS = ("open_ms patient07", "spm12 template", "itk slice", "brats_gli", "brats2018")
-SETS += ("open_ms native",)
 
 
 def sets(
@@ -158,12 +159,8 @@ def main() -> None:
             shown = next(one for one in compared if one.name == "regression")
             picture(case, shown.pipeline, chosen.pictures)
     part = {*wanted} != {*SETS}
-    if part and not chosen.only:
-        made = {row["set"] for row in rows}
-        before = (results_before(chosen.save) or {"rows": []})["rows"]
-        rows = [row for row in before if row["set"] not in made] + rows
-    elif chosen.only:
-        rows = with_rows_before(chosen.save, rows, keep_sets=part)
+    if chosen.only or part:
+        rows = with_rows_before(chosen.save, rows, keep_methods=bool(chosen.only), keep_sets=part)
     lines = []
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row for row in rows if row["set"] == name]

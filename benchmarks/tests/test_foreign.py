@@ -1,5 +1,7 @@
 """The foreign networks, the lattice that they work on, and the registration of whole heads."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tiny
@@ -162,6 +164,25 @@ def test_differences_pair_subjects():
     assert line["dice"]["mean"] == pytest.approx(0.2)
     low, high = line["dice"]["interval"]
     assert low < 0.2 < high
+
+
+def test_rows_of_other_weights_are_not_summarised():
+    """Of the translator, or of the segmenter that made the labels."""
+    weights = SimpleNamespace(fingerprint="translator 1")
+    own = SimpleNamespace(identity=lambda: {"model": "segmenter 1"})
+    compared = foreign.Compared(
+        {"m": SimpleNamespace(model=weights)}, [], SimpleNamespace(name="robust"), own, [], {}
+    )
+
+    def row(model, dice):
+        names = {"set": "s", "subject": "a", "session": "", "source": "PDw", "view": "brain"}
+        names |= {"measure": "accuracy", "method": "m", "network": "own", "model": model}
+        return names | dict.fromkeys(foreign.SCORES, dice)
+
+    rows = [row("translator 1, segmenter 1", 0.5), row("translator 1, segmenter 2", 0.9)]
+    rows += [row("translator 2, segmenter 1", 0.9)]
+    (line,) = foreign.summary(rows, compared)
+    assert line["dice"]["mean"] == 0.5
 
 
 @pytest.mark.long

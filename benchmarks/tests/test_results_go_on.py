@@ -57,3 +57,11 @@ def test_sets_that_were_not_scored_can_stay():
     fresh = [row("1", "none", 0.5)]
     assert harness.with_rows_before("some", fresh) == fresh
     assert harness.with_rows_before("some", fresh, keep_sets=True) == [*fresh, other]
+
+
+def test_other_methods_of_a_case_can_be_left_out():
+    old = row("1", "old", 0.1)
+    harness.save("some", {}, [], [row("1", "none", 0.1), old])
+    fresh = [row("1", "none", 0.5)]
+    assert harness.with_rows_before("some", fresh) == [*fresh, old]
+    assert harness.with_rows_before("some", fresh, keep_methods=False) == fresh
