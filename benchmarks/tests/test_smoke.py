@@ -212,6 +212,7 @@ def test_foreign_and_its_second_run(monkeypatch, results, tmp_path, capsys):
         "source as it is",
         "robust_tissue",
         "robust_tissue of the real T1",
+        "brain-t1-tissue of the real T1",
         "plain",
     ]
     assert {(row["set"], row["source"], row["measure"]) for row in rows} == {
