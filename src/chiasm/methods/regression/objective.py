@@ -21,6 +21,7 @@ from chiasm.networks import NetworkSettings
 from chiasm.phantom.appearance import BRAIN, CANONICAL
 from chiasm.training.batch import Batch
 from chiasm.training.objective import GuidedObjective
+from chiasm.training.segmenter_loss import SegmenterLoss, SegmenterLossSettings, segmenter_of
 from chiasm.training.settings import ContrastTraining, GuidedTraining, TrainingSettings
 
 NETWORK: dict[str, Any] = {
@@ -67,6 +68,9 @@ class Settings(GuidedTraining, ContrastTraining):
         scans of two modalities are registered to a part of a voxel.
     head_weight : float
         Weight of the voxels of the head outside the brain, where that is known.
+    segmenter_loss : SegmenterLossSettings or None
+        With it, the loss also compares what a frozen segmenter makes of the translation and of the
+        real image (`chiasm.training.segmenter_loss`).
     window : list of int or None
         Size in voxels of the boxes in which the finished model translates a volume, in 3D. It
         should be that of the training boxes, because networks normalise over a box. With None, the
@@ -86,6 +90,7 @@ class Settings(GuidedTraining, ContrastTraining):
     acquisition: ContrastSettings | None = None
     misplaced: float = Field(default=0.0, ge=0)
     head_weight: float = Field(default=0.3, ge=0)
+    segmenter_loss: SegmenterLossSettings | None = None
     window: list[PositiveInt] | None = None
 
     def check(self) -> None:
@@ -95,6 +100,8 @@ class Settings(GuidedTraining, ContrastTraining):
             problem = f"has {len(self.window)} numbers, and the context {self.context.kind} needs"
             legal = f"{dims} numbers of voxels, or null"
             raise UsageError(explain("window", self.window, f"{problem} {dims}", legal))
+        if self.segmenter_loss is not None:
+            segmenter_of(self.segmenter_loss, self)
         for name in ("acquisition", "misplaced"):
             if self.error_network is None and (value := getattr(self, name)):
                 problem = "changes nothing, because there is no error_network"
@@ -133,6 +140,9 @@ class RegressionObjective(GuidedObjective):
         super().__init__(settings, module)
         if getattr(module, "error_network", None) is not None:
             module.error_network.requires_grad_(False)
+        self.segmenter_loss: SegmenterLoss | None = None
+        if settings.segmenter_loss is not None:
+            self.segmenter_loss = SegmenterLoss(settings.segmenter_loss, settings)
         window = settings.window
         if window is not None and any(size % module.divisible_by for size in window):
             legal = f"multiples of {module.divisible_by}, as the network needs"
@@ -144,7 +154,10 @@ class RegressionObjective(GuidedObjective):
         if self.settings.learn_error:
             likelihood = laplace(error.detach(), predicted[:, 1:])
             error = error + self.settings.error_weight * likelihood
-        return self.weighed(error, batch)
+        loss = self.weighed(error, batch)
+        if self.segmenter_loss is not None:
+            loss = loss + self.segmenter_loss.weight * self.segmenter_loss(predicted[:, :1], batch)
+        return loss
 
     def channels(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The network's input: the guides of the images under random contrast."""
