@@ -321,6 +321,10 @@ _EARLIER_LMI = (
     " The rows of *lmi-diffusion* and *sdedit* were measured with earlier weights of "
     "`brain-t1-lmi`."
 )
+_EARLIER_REGRESSION = (
+    " The rows of *regression* were measured with earlier weights of `brain-t1`, before the "
+    "training with a segmenter."
+)
 # Pages whose label maps were made by the earlier segmenter.
 _OF_EARLIER_TISSUE = (
     *("fidelity", "phantom", "ablation", "steps", "planes", "uncertainty"),
@@ -341,7 +345,9 @@ PAGES = (
         _PHANTOM_LIMIT + " The methods *paired* and *cyclegan* were trained on the source "
         "modalities and are not zero-shot. The network of *stylegan* and of *cyclegan* had a short "
         "training. *stylegan* is a plug-in in the folder benchmarks/stylegan. The rows "
-        "of *lmi-diffusion* are those of the first 8 subjects." + _EARLIER_LMI,
+        "of *lmi-diffusion* are those of the first 8 subjects."
+        + _EARLIER_LMI
+        + _EARLIER_REGRESSION,
         [Part((*_FULL, "subjects"))],
     ),
     Page(
@@ -355,7 +361,8 @@ PAGES = (
         "The data are {subjects} heads without their skull at 1 mm, drawn from the label maps of "
         "four other people, with {slices} axial slices each.",
         "The images are simulated. Each CycleGAN was trained for 8 minutes on one CPU core, the "
-        "StyleGAN for 9 minutes, and `brain-t1-lmi` for 6 hours. There are few subjects.",
+        "StyleGAN for 9 minutes, and `brain-t1-lmi` for 6 hours. There are few subjects."
+        + _EARLIER_REGRESSION,
         [Part((*_FULL, "subjects"))],
     ),
     Page(
@@ -370,7 +377,8 @@ PAGES = (
         "No expert labels of tissue exist for these scans, so Dice measures agreement and not "
         "accuracy. Most sets are one or a few subjects, and an interval is given only where a set "
         "has several. The patients of BraTS have tumours. The images of BraTS 2018, and also its "
-        "real T1, have few grey levels. *lmi-diffusion* was not run on them.",
+        "real T1, have few grey levels. *lmi-diffusion* was not run on them. The seconds of "
+        "*regression* and *lmi-diffusion* were measured on different machines.",
         [Part(_FULL)],
     ),
     Page(
@@ -474,7 +482,7 @@ PAGES = (
         "An AUROC of one half is chance. *Worst tenth* asks for the tenth of the voxels with the "
         "largest errors. Only a few subjects have lesions. A missed lesion is one "
         "that lost at least half of its contrast. A false positive is a spot in the translation "
-        "that the real image does not have." + _EARLIER_LMI,
+        "that the real image does not have." + _EARLIER_LMI + _EARLIER_REGRESSION,
         [
             Part(
                 (
