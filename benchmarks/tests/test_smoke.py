@@ -22,7 +22,9 @@ FOLDER = Path(harness.__file__).parent
 BRAIN = ["--subjects", "1", "--slices", "2", "--spacing", "4", "--sources", "PD"]
 # Modules that others import, which are no scripts.
 NO_SCRIPTS = {
-    "brain_mask", "foreign_cases", "foreign_networks", "harness", "lmi_maps", "measures", "rigid",
+    "brain_mask", "foreign_cases", "foreign_networks", "harness", "lmi_maps", "measures",
+    "nnunet_model",  # runs in another environment
+    "rigid",
 }  # fmt: skip
 
 
