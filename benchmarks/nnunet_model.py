@@ -9,17 +9,21 @@ checkpoint before the first iteration. The labels of such a model mean nothing, 
 what nnU-Net's own program reads.
 """
 
+import argparse
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 NAME = "Dataset501_Random"
 
 
 def main() -> None:
-    scans, output = (Path(one).resolve() for one in sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scans", type=Path)
+    parser.add_argument("output", type=Path)
+    chosen = parser.parse_args()
+    output = chosen.output.resolve()
     folders = {
         name: output / name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
     }
@@ -38,11 +42,13 @@ def main() -> None:
     raw = folders["nnUNet_raw"] / NAME
     for part in ("imagesTr", "labelsTr"):
         (raw / part).mkdir(parents=True, exist_ok=True)
-    labels = sorted(scans.rglob("*_dseg.nii.gz"))
+    labels = sorted(chosen.scans.rglob("*_dseg.nii.gz"))
     for number, path in enumerate(labels):
         image = path.with_name(path.name.replace("_dseg", "_T1w"))
         shutil.copy(image, raw / "imagesTr" / f"scan_{number:03d}_0000.nii.gz")
         shutil.copy(path, raw / "labelsTr" / f"scan_{number:03d}.nii.gz")
+    if not labels:
+        parser.error(f"scans {chosen.scans}: holds no label map; legal: NAME_dseg.nii.gz")
     dataset = {
         "channel_names": {"0": "T1"},
         "labels": {"background": 0, "csf": 1, "grey": 2, "white": 3},

@@ -20,11 +20,10 @@ from chiasm.phantom.dataset import write_dataset
 
 FOLDER = Path(harness.__file__).parent
 BRAIN = ["--subjects", "1", "--slices", "2", "--spacing", "4", "--sources", "PD"]
-# Modules that others import, which are no scripts.
+# Modules that others import, which are no scripts, and scripts of other environments.
 NO_SCRIPTS = {
     "brain_mask", "foreign_cases", "foreign_networks", "harness", "lmi_maps", "measures",
-    "nnunet_model",  # runs in another environment
-    "rigid",
+    "nnunet_model", "rigid",
 }  # fmt: skip
 
 
