@@ -23,7 +23,13 @@ def of_slices(**changes):
     config = config_of("brain-t1", brain_only=True, context=Context())
     grid = config.grid.model_copy(update={"spacing": (2.0, 2.0, None)})
     settings = config.training["settings"] | {"anatomies": None, "planes": []}
-    facts = {"settings": settings, "subjects": {"train": 43, "validation": 5}, "samples": 3375}
+    settings |= {"segmenter_loss": None}
+    facts = {
+        "devices": 1,
+        "settings": settings,
+        "subjects": {"train": 43, "validation": 5},
+        "samples": 3375,
+    }
     facts |= {"seconds": 1407, "validation_loss": 0.0871, "memory_mb": None}
     training = config.training | facts
     return config.model_copy(update={"grid": grid, "training": training} | changes)
@@ -54,6 +60,31 @@ def test_slices_with_neighbours_of_whole_heads_on_a_gpu():
     assert rows(made)["Input"] == f"whole heads, {seen}"
     assert f"It was trained on whole heads, in {seen}.\n" in made
     assert rows(made)["Time of the training"] == "1407 s on a GPU, at most 900 MiB"
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("cpu", "1407 s on a CPU in 2 processes, at most 900 MiB each"),
+        ("cuda:0", "1407 s on 2 GPUs, at most 900 MiB each"),
+    ],
+)
+def test_each_of_several_processes_has_its_own_memory(device, words):
+    config = of_slices()
+    facts = {"device": device, "devices": 2, "memory_mb": 900}
+    made = card(config.model_copy(update={"training": config.training | facts}), "mine")
+    assert rows(made)["Time of the training"] == words
+
+
+@pytest.mark.parametrize("model", [None, "brain-t1-tissue"])
+def test_the_validation_loss_says_what_it_includes(model):
+    config = of_slices()
+    loss = None if model is None else {"model": model, "weight": 0.05}
+    settings = config.training["settings"] | {"segmenter_loss": loss}
+    training = config.training | {"settings": settings}
+    made = rows(card(config.model_copy(update={"training": training}), "mine"))
+    words = "; it includes the segmenter's loss"
+    assert made["Validation loss"] == "0.0871, on 5 other subjects" + words * (model is not None)
 
 
 def test_all_planes_at_the_scans_own_size():

@@ -111,20 +111,29 @@ def _how_it_was_trained(config: ModelConfig) -> dict[str, str]:
         "Validation loss": f"{facts.get('validation_loss'):.4f}, "
         f"on {_count(subjects.get('validation'), 'other subject')}",
     }
+    if settings.get("segmenter_loss"):
+        rows["Validation loss"] += "; it includes the segmenter's loss"
     if first := facts.get("pretrained"):
         rows["First weights"] = first
     earlier = facts.get("earlier") or {}
+    devices = facts.get("devices") or 1
     for number, (stage, cost) in enumerate(earlier.items(), start=1):
-        rows[f"Stage {number}, `{stage}`"] = _cost(cost, facts.get("device"))
+        rows[f"Stage {number}, `{stage}`"] = _cost(cost, facts.get("device"), devices)
     last = f"Stage {len(earlier) + 1}" if earlier else "Time of the training"
-    rows[last] = _cost(facts, facts.get("device"))
+    rows[last] = _cost(facts, facts.get("device"), devices)
     return rows
 
 
-def _cost(facts: dict, device: str | None) -> str:
-    where = {"cpu": "a CPU", "cuda": "a GPU"}.get(str(device).split(":")[0], f"`{device}`")
+def _cost(facts: dict, device: str | None, processes: int = 1) -> str:
+    """Time, device and memory. Every process of a training has its own memory."""
+    kind = str(device).split(":")[0]
+    where = {"cpu": "a CPU", "cuda": "a GPU"}.get(kind, f"`{device}`")
+    if processes > 1:
+        where = f"{processes} GPUs" if kind == "cuda" else f"{where} in {processes} processes"
     memory = facts.get("memory_mb")
-    return f"{facts.get('seconds')} s on {where}" + (f", at most {memory} MiB" if memory else "")
+    used = f", at most {memory} MiB" if memory else ""
+    used += " each" if memory and processes > 1 else ""
+    return f"{facts.get('seconds')} s on {where}{used}"
 
 
 def _input(config: ModelConfig) -> str:
