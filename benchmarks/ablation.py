@@ -34,7 +34,7 @@ from chiasm.segmenters import Segmenter
 from chiasm.segmenters.load import load_segmenter
 from chiasm.training.fit import train
 from chiasm.training.settings import training_settings
-from harness import add_brains, candidates, modalities, rows_to_extend, save, show, target_of
+from harness import add_brains, candidates, modalities, rows_to_extend, save, show, target_of, told
 from phantom import cases
 
 REGRESSION, DIFFUSION = "regression", "lmi-diffusion"
@@ -239,8 +239,7 @@ def main() -> None:
     wanted = chosen.rows.split(",") if chosen.rows else factors
     if unknown := set(wanted) - set(factors):
         parser.error(f"--rows {', '.join(unknown)}: legal: {', '.join(factors)}")
-    leave_out = ("data", "runs", "rows")
-    settings = {key: value for key, value in vars(chosen).items() if key not in leave_out}
+    settings = told(chosen, "data", "runs", "rows")
     rows = rows_to_extend(parser, chosen.save, settings)
 
     segmenter = load_segmenter(chosen.segmenter)

@@ -1,12 +1,13 @@
-"""The table of every method on 20 unseen digital brains at 1 mm.
+"""The table of every method on heads of people that no model has seen, at 1 mm.
 
-    chiasm phantom -o DIR --subjects 20 --seed 90000 --spacing 1
+    chiasm phantom -o DIR --anatomies LABEL_MAPS --subjects 8 --seed 90000 --spacing 1
     python benchmarks/fidelity.py --data DIR [--slices 6] [--model NAME=FOLDER] [--keep]
 
-The methods are those of the shipped models and of the folders that `make -C benchmarks baselines`
-trains. `chiasm compare` is run in the folder --runs, where an interrupted run goes on. Its summary
-and its rows are saved. With --keep, saved rows of the same scans and of other methods stay, so that
-one method can be measured anew.
+LABEL_MAPS holds label maps of people that the models were not trained on. The methods are those of
+the shipped models and of the folders that `make -C benchmarks baselines ANATOMIES=DIR` trains;
+`make -C benchmarks heads` does all of it. `chiasm compare` is run in the folder --runs, where an
+interrupted run goes on. Its summary and its rows are saved. With --keep, saved rows of the same
+scans and of other methods stay, so that one method can be measured anew.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from chiasm.comparison.score import score, score_real
 from chiasm.image.modality import modality_name
 from chiasm.methods.base import Translator
 from chiasm.methods.load import load_translator
+from chiasm.phantom.head_subject import label_maps
 from chiasm.pipeline import Pipeline
 from chiasm.registry import DEFAULT_MODEL, DEFAULT_SEGMENTER
 from chiasm.segmenters import Segmenter
@@ -64,8 +65,17 @@ def add_brains(
     parser.add_argument("--slices", type=int, default=slices)
     parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("--spacing", type=float, default=2.0, help="of the brains, in mm")
+    told = "label maps of people: heads of these without their skull, not the average brain"
+    parser.add_argument("--anatomies", type=Path, help=told)
     if sources is not None:
         parser.add_argument("--sources", default=sources)
+
+
+def told(chosen: argparse.Namespace, *left: str) -> dict[str, Any]:
+    """The options that a results file keeps; of label maps it keeps their number."""
+    settings = {key: value for key, value in vars(chosen).items() if key not in left}
+    folder = settings.pop("anatomies", None)
+    return settings | ({} if folder is None else {"people": len(label_maps(folder))})
 
 
 def modalities(names: str) -> list[str]:

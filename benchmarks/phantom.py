@@ -1,6 +1,9 @@
 """Translators on digital brains of unseen seeds: PD, T2 and FLAIR to T1, beside the real T1.
 
     python benchmarks/phantom.py [--subjects 10] [--slices 10] [--model NAME=FOLDER]
+        [--anatomies DIR]
+
+With --anatomies, the brains are those of people, drawn from label maps of their heads.
 
 Every translation is segmented by the shipped T1 segmenter and scored on the same axial slices of
 the same subjects. `make -C benchmarks benchmarks` trains the model of the published operator,
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +25,8 @@ from chiasm.image.foreground import foreground_mask
 from chiasm.machine.progress import progress
 from chiasm.phantom import Settings, subject
 from chiasm.phantom.dataset import subject_seed
+from chiasm.phantom.head_subject import head_subject, label_maps
+from chiasm.phantom.simulation import Subject
 from chiasm.scoring.slices import take
 from chiasm.segmenters import Segmenter
 from chiasm.segmenters.load import load_segmenter
@@ -33,6 +39,7 @@ from harness import (
     score_all,
     show,
     target_of,
+    told,
     with_rows_before,
 )
 
@@ -56,7 +63,7 @@ def brains(
     Parameters
     ----------
     chosen : argparse.Namespace
-        ``subjects``, ``seed`` and ``spacing``, as `harness.add_brains` reads them.
+        ``subjects``, ``seed``, ``spacing`` and ``anatomies``, as `harness.add_brains` reads them.
     sources, target
         BIDS suffixes.
     segmenter : Segmenter
@@ -67,9 +74,12 @@ def brains(
         Whether the brains have lesions.
     """
     settings = Settings(modalities=(target, *sources), spacing=chosen.spacing, lesions=lesions)
+    draw: Callable[[int, Settings], Subject] = subject
+    if chosen.anatomies:
+        draw = partial(head_subject, paths=label_maps(chosen.anatomies))
     with progress("phantoms", chosen.subjects) as advance:
         for number in range(1, chosen.subjects + 1):
-            one = subject(subject_seed(chosen.seed, number), settings)
+            one = draw(subject_seed(chosen.seed, number), settings)
             mask = foreground_mask(one.volumes[target])
             which = choice(mask, one.labels.array)
             whole, mask = mask, mask[:, :, which]
@@ -131,7 +141,7 @@ def main() -> None:
         rows = with_rows_before(chosen.save, rows)
     lines = summarise(rows, ceiling=real_name(target))
     show("Digital brains of unseen seeds", lines, COLUMNS)
-    save(chosen.save, {k: v for k, v in vars(chosen).items() if k != "only"}, lines, rows)
+    save(chosen.save, told(chosen, "only"), lines, rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The mean of three orthogonal planes, beside each plane alone, on digital brains of unseen seeds.
 
-    python benchmarks/planes.py [--model brain-t1] [--subjects 3] [--slices 40]
+    python benchmarks/planes.py [--model brain-t1] [--subjects 3] [--slices 40] [--anatomies DIR]
 
 A slab of 40 neighbouring slices is thick enough for every plane. All are scored on the same axial
 slices by the shipped T1 segmenter. The jump from slice to slice is divided by that of the real
@@ -18,7 +18,7 @@ from chiasm.comparison.summary import summarise
 from chiasm.methods.load import load_translator
 from chiasm.registry import DEFAULT_MODEL, DEFAULT_SEGMENTER
 from chiasm.segmenters.load import load_segmenter
-from harness import add_brains, candidates, modalities, save, score_all, show, target_of
+from harness import add_brains, candidates, modalities, save, score_all, show, target_of, told
 from phantom import COLUMNS, brains
 
 PLANES = ("axial", "coronal", "sagittal", "orthogonal")
@@ -53,7 +53,7 @@ def main() -> None:
         rows += score_all(case, compared)
     lines = summarise(rows, ceiling=real_name(target))
     show(f"{chosen.model}, by plane", lines, (*COLUMNS, "slice_jump"))
-    save(chosen.save, vars(chosen), lines, rows)
+    save(chosen.save, told(chosen), lines, rows)
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ def _table(lines: list[dict]) -> str:
 
 
 FIDELITY = """
-On 20 digital brains at 1 mm, among them those ten, {slices} axial slices each
-(`python benchmarks/fidelity.py --data DIR`):
+On heads of people that the model has not seen, at 1 mm, {slices} axial slices each
+(`make -C benchmarks heads ANATOMIES=DIR UNSEEN_ANATOMIES=DIR`):
 
 {table}
 """

@@ -1,6 +1,6 @@
 """Quality and time of a diffusion at 1, 2, 4, 8 and 20 steps of each scheduler.
 
-    python benchmarks/steps.py [--model brain-t1-lmi] [--subjects 4] [--slices 6]
+    python benchmarks/steps.py [--model brain-t1-lmi] [--subjects 4] [--slices 6] [--anatomies DIR]
 
 The digital brains are those of benchmarks/phantom.py. The table is printed and saved.
 """
@@ -23,6 +23,7 @@ from harness import (
     score_all,
     show,
     target_of,
+    told,
 )
 from phantom import COLUMNS, cases
 
@@ -53,7 +54,7 @@ def main() -> None:
         rows += score_all(case, compared)
     lines = summarise(rows, ceiling=real_name(target))
     show(f"{chosen.model}, from few steps to many", lines, COLUMNS)
-    save(chosen.save, vars(chosen), lines, rows)
+    save(chosen.save, told(chosen), lines, rows)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """How uncertain a translation is: deviation and error, translatability, and lesions.
 
     python benchmarks/uncertainty.py [--data DIR] [--subjects 8] [--slices 6] [--samples 8]
-        [--methods regression,lmi-diffusion] [--keep]
+        [--anatomies DIR] [--methods regression,lmi-diffusion] [--keep]
 
-Three tables, on digital brains of unseen seeds and, with ``--data``, on the real scans of
-``benchmarks/real.py``:
+Three tables, on digital brains of unseen seeds or, with ``--anatomies``, on heads of people. With
+``--data`` they are also made on the real scans of ``benchmarks/real.py``:
 
 - uncertainty: how well the deviation of N samples ranks the error of their mean (AUROC of errors
   above 0.1 of the image's range, Spearman), how diverse the samples are, and what their mean gains;
@@ -54,6 +54,7 @@ from harness import (
     save,
     show,
     target_of,
+    told,
 )
 from phantom import brains
 from phantom import cases as phantom_cases
@@ -356,8 +357,7 @@ def main() -> None:
     columns = {"uncertainty": UNCERTAINTY, "lesions": LESIONS}
     for title, lines in tables.items():
         show(title, lines, columns.get(title, TRANSLATABILITY))
-    left = ("data", "methods", "keep")
-    settings = {key: value for key, value in vars(chosen).items() if key not in left}
+    settings = told(chosen, "data", "methods", "keep")
     rows = {"uncertainty": sampled, "translatability": scored + scored_real, "lesions": lesioned}
     save(chosen.save, settings, tables, rows)
 

@@ -1,15 +1,46 @@
 """Small parts of the benchmarks: seconds of stages, people of a dataset, tissues of structures."""
 
 import json
+from argparse import Namespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 
 from chiasm.image.volume import LabelVolume
+from chiasm.phantom import Settings
+from chiasm.phantom.dataset import subject_seed
+from chiasm.phantom.head_subject import head_subject, label_maps
+from chiasm.segmenters.base import Segmentation, Segmenter
 from gpu import lengths, seconds_of
+from harness import told
 from people import PARTS, subjects_of
+from phantom import cases
 from samseg import tissues
+
+
+class OneLabel(Segmenter):
+    """Labels everything as background."""
+
+    def segment(self, volume, mask=None):
+        return Segmentation(LabelVolume(np.zeros(volume.shape, np.int16), volume.affine))
+
+
+def test_brains_are_heads_of_people_if_label_maps_are_given(tmp_path):
+    folder = tiny.label_maps(tmp_path / "people", count=3)
+    chosen = Namespace(subjects=2, slices=3, seed=5, spacing=4.0, anatomies=folder)
+    found = list(cases(chosen, ["PDw"], "T1w", OneLabel()))
+    assert [one.subject for one in found] == ["01", "02"]
+    settings = Settings(modalities=("T1w", "PDw"), spacing=4.0)
+    for number, case in enumerate(found, start=1):
+        expected = head_subject(subject_seed(5, number), settings, label_maps(folder))
+        np.testing.assert_array_equal(case.complete.source.array, expected.volumes["PDw"].array)
+        assert case.source.shape[2] == 3
+    # A results file keeps the number of people and no path.
+    assert told(chosen, "seed") == {"subjects": 2, "slices": 3, "spacing": 4.0, "people": 3}
+    chosen.anatomies = None
+    assert "people" not in told(chosen)
 
 
 def finished(folder, seconds):

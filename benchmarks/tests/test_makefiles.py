@@ -67,11 +67,11 @@ def test_make_models_trains_the_shipped_models():
 
 
 def test_make_baselines_trains_what_is_compared():
-    found = trainings("baselines", folder="benchmarks")
-    assert set(found) >= {f"brain-t1-{name}" for name in (*OWN, *CYCLEGANS)}
-    assert found["brain-t1-cyclegan-PD"].sources == ["PDw"]
-    assert found["brain-t1-joint"].translator == "brain-t1"
-    assert found["brain-t1-lmi-published"].guides == [{"name": "lmi-published"}]
+    found = trainings("baselines", "ANATOMIES=maps", folder="benchmarks")
+    assert set(found) == {f"heads-{name}" for name in (*OWN, *CYCLEGANS)}
+    assert found["heads-cyclegan-PD"].sources == ["PDw"]
+    assert found["heads-joint"].translator == "brain-t1"
+    assert found["heads-lmi-published"].guides == [{"name": "lmi-published"}]
 
 
 def test_make_any_baselines():
@@ -89,7 +89,7 @@ def test_make_any_baselines():
 def test_make_heads_trains_on_the_first_label_maps_and_measures_on_the_others():
     words = ("heads", "ANATOMIES=maps", "UNSEEN_ANATOMIES=others")
     found = trainings(*words, folder="benchmarks")
-    assert set(found) == {"heads-cyclegan-PD", "heads-cyclegan-T2", "heads-stylegan"}
+    assert set(found) == {f"heads-{name}" for name in (*OWN, *CYCLEGANS)}
     assert found["heads-cyclegan-T2"].sources == ["T2w"]
     lines = commands(*words, folder="benchmarks")
     drawn = {
@@ -100,7 +100,10 @@ def test_make_heads_trains_on_the_first_label_maps_and_measures_on_the_others():
     assert drawn == {"data/heads": "maps", "data/unseen-heads": "others"}
     (table,) = (line for line in lines if "benchmarks/fidelity.py" in line)
     assert table[table.index("--data") + 1] == "data/unseen-heads"
-    assert table[table.index("--save") + 1] == "heads"
+    named = (table[k + 1] for k, word in enumerate(table) if word == "--model")
+    compared = {word.split("=")[0] for word in named}
+    others = {"published", "paired with detail transfer", "stylegan"}
+    assert compared == {"any-contrast", "joint", "paired", *CYCLEGANS} | others
 
 
 def options_of(word):

@@ -236,6 +236,46 @@ def test_foreign_and_its_second_run(monkeypatch, results, tmp_path, capsys):
         run(monkeypatch, "foreign", *words, "--save", "foreign")
 
 
+def test_samseg_with_another_program(monkeypatch, results, tmp_path, capsys):
+    data, out = tmp_path / "data", tmp_path / "samseg"
+    tiny.foreign_models(data / "foreign_models")
+    visit = data / "open_ms" / "native" / "patient04_session1"
+    visit.mkdir(parents=True)
+    scan = tiny.scan((40, 90, 150), "T2w")
+    for name in ("T1", "T2", "FLAIR"):
+        nib.save(nib.Nifti1Image(scan.array, scan.affine), visit / f"{name}.nii.gz")
+    program = tmp_path / "program"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import sys, nibabel as nib, numpy as np\n"
+        "scan = nib.load(sys.argv[2])\n"
+        "labels = np.where(np.asarray(scan.dataobj) > 100, 41, 24).astype(np.int16)\n"
+        "nib.save(nib.Nifti1Image(labels, scan.affine), sys.argv[4] + '/seg.nii.gz')\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    words = ["samseg", "--data", data, "--program", program, "--output", out, "--cases", "T2w"]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    import_module("samseg").main()
+    assert "patient04 session1 T2w whole head: " in capsys.readouterr().out
+    name = "open_ms_native_patient04_session1_T2w_whole_head.nii.gz"
+    made = np.asarray(nib.load(out / name).dataobj)
+    np.testing.assert_array_equal(made, np.where(scan.array > 100, 3, 1))
+    assert {path.name for path in out.glob("*.nii.gz")} == {name, f"structures_{name}"}
+    # What is there is not segmented again.
+    import_module("samseg").main()
+    assert "T2w" not in capsys.readouterr().out
+
+
+def test_people_of_a_part(monkeypatch, results, tmp_path, capsys):
+    table = "participant_id\tanatomy\n" + "".join(f"sub-{k:02d}\tmap_{k}.mgz\n" for k in range(3))
+    (tmp_path / "participants.tsv").write_text(table, encoding="utf-8")
+    words = ["people", "--data", tmp_path, "--part", "validation"]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    import_module("people").main()
+    assert capsys.readouterr().out == "['sub-02']\n"
+
+
 @pytest.mark.long
 def test_contexts(monkeypatch, results, tmp_path, capsys):
     networks = import_module("foreign_networks")
@@ -386,6 +426,26 @@ def test_cohort(monkeypatch, results, brains, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "cohort", *words, "--only", "speed")
     assert "legal: memory,share,workers" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_adapters(monkeypatch, results, brains, tmp_path, capsys):
+    scan = sorted(brains.rglob("*_T1w.nii.gz"))[0]
+    words = ["--data", tmp_path, "--scan", scan]
+    rows = run(monkeypatch, "adapters", *words, "--only", "model,bundle")["rows"]
+    assert [row["exit_code"] for row in rows] == [0, 0]
+    assert all(row["on_the_grid"] == "yes" for row in rows)
+    assert min(rows[1][f"dice_{one}"] for one in ("csf", "grey", "white")) > 0.999
+    rows = run(monkeypatch, "adapters", *words, "--only", "fails,hangs,writes-nothing")["rows"]
+    said = {row["method"]: row for row in rows[2:]}
+    for row, words_of in zip(
+        said.values(), ("no licence found", "6 s", "wrote no label map"), strict=True
+    ):
+        assert (row["exit_code"], row["lines"], row["files"]) == (1, 1, 0)
+        assert words_of in row["line"]
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "adapters", *words, "--only", "vhs")
+    assert "legal: model,bundle," in capsys.readouterr().err
 
 
 def test_gpu_on_a_cpu(monkeypatch, tmp_path):
