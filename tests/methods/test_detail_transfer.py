@@ -148,11 +148,19 @@ def test_small_volumes(shape):
     assert found.max() < translation.max() + 0.05
 
 
+@pytest.mark.parametrize("method", ["sdedit", "loss-guidance"])
+def test_a_method_that_runs_the_model_of_another_does_without(method):
+    assert api.load_translator("brain-t1-lmi", method).detail is None
+    assert api.load_translator("brain-t1-lmi", method, detail=True).detail is not None
+
+
 def test_a_model_says_whether_and_a_run_may_differ(tmp_path):
     plain = json.loads((models.SHIPPED / "brain-t1-lmi" / models.CONFIG).read_text())
-    assert "detail_transfer" not in plain["settings"]
-    assert api.load_translator("brain-t1-lmi").detail is None
-    assert api.load_translator("brain-t1-lmi", detail=True).detail == DetailTransferSettings()
+    assert plain["settings"]["detail_transfer"] == {}
+    assert api.load_translator("brain-t1-lmi").detail == DetailTransferSettings()
+    assert api.load_translator("brain-t1-lmi", detail=False).detail is None
+    assert api.load_translator("brain-t1").detail is None
+    assert api.load_translator("brain-t1", detail=True).detail == DetailTransferSettings()
     for value, legal in (({"width": 3.0}, True), ({"width": -1}, False)):
         own = plain["settings"] | {"detail_transfer": value}
         (tmp_path / models.CONFIG).write_text(json.dumps(plain | {"settings": own}))

@@ -189,17 +189,19 @@ class NetworkTranslator(Translator):
     """
 
     draws_noise: bool = False
-    # Whether the planes that the model records are used by default. A method that runs the model of
-    # another method uses the grid's own plane.
-    uses_planes_of_model: bool = True
+    # Whether the planes and the detail transfer that the model records are used by default. A method
+    # that runs the model of another method uses the grid's own plane, and no detail transfer.
+    uses_defaults_of_model: bool = True
     options: NetworkOptions
 
     def __init__(self, model: Model, options: Any, resources: Resources | None = None) -> None:
         super().__init__(model, options, resources)
         self.seed = self.options.seed or 0
         self.grids = self._grids()
-        own = model.config.settings.get("detail_transfer")
-        wanted = own is not None if self.options.detail is None else self.options.detail
+        wanted = self.options.detail
+        if wanted is None:
+            own = model.config.settings.get("detail_transfer")
+            wanted = own is not None and self.uses_defaults_of_model
         self.detail = model.settings(DetailTransferSettings, "detail_transfer") if wanted else None
 
     @abstractmethod
@@ -225,7 +227,7 @@ class NetworkTranslator(Translator):
         """The grid of the network for each plane. The results of all planes are averaged."""
         own = self.model.config.grid
         planes = self.options.planes
-        if planes is None and self.uses_planes_of_model:
+        if planes is None and self.uses_defaults_of_model:
             planes = self.model.config.settings.get("inference_planes")
         if planes is not None and self.model.config.context.kind == "3d":
             problem = f"does not apply to the model {self.model.name}, which sees whole volumes"

@@ -89,7 +89,7 @@ def _what_it_runs(config: ModelConfig) -> dict[str, str]:
     if planes := kept.get("inference_planes"):
         every = "the mean of axial, coronal and sagittal slices"
         rows["Planes of the result"] = every if planes == "orthogonal" else f"{planes} slices"
-    if kept.get("detail_transfer"):
+    if kept.get("detail_transfer") is not None:
         rows["Detail transfer"] = "on"
     if kept.get("learn_error") or kept.get("error_network"):
         rows["Expected error"] = "written beside the translation"

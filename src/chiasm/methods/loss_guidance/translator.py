@@ -21,7 +21,7 @@ class LossGuidance(DiffusionTranslator):
     The guides are used only if the option ``guidance`` is above 0.
     """
 
-    uses_planes_of_model = False
+    uses_defaults_of_model = False
     options: Options
 
     def __init__(self, model: Model, options: Any, resources: Resources | None = None) -> None:

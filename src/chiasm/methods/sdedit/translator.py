@@ -17,7 +17,7 @@ class SDEdit(DiffusionTranslator):
     It runs the network of LMI diffusion, which was trained in part without guides.
     """
 
-    uses_planes_of_model = False
+    uses_defaults_of_model = False
     options: Options
 
     @property
