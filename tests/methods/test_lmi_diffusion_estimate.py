@@ -27,7 +27,8 @@ def test_the_diffusion_starts_from_the_estimate_with_the_noise_of_its_time(scan,
 
         return denoise
 
-    translator = load_translator("brain-t1-lmi", estimate="brain-t1", edit_from=0.001, steps=1000)
+    options = {"estimate": "brain-t1", "edit_from": 0.001, "steps": 1000, "detail": False}
+    translator = load_translator("brain-t1-lmi", **options)
     monkeypatch.setattr(type(translator), "denoiser", identity)
     made = translator.translate(scan).volume
     # The denoiser changes nothing and the noise of the earliest time is small, so the result is the
