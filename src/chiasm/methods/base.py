@@ -189,8 +189,8 @@ class NetworkTranslator(Translator):
     """
 
     draws_noise: bool = False
-    # Whether the planes and the detail transfer that the model records are used by default. A method
-    # that runs the model of another method uses the grid's own plane, and no detail transfer.
+    # Whether the planes and the detail transfer that the model records are used by default. A
+    # method that runs the model of another uses the grid's own plane, and no detail transfer.
     uses_defaults_of_model: bool = True
     options: NetworkOptions
 
