@@ -245,7 +245,9 @@ def measure(bench: Bench, trial: Trial) -> Row:
         row["seconds"] = seconds
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if line.strip()]
-            shown = lines[-1].replace(str(bench.folder), "FOLDER").replace(sys.executable, "python")
+            shown = lines[-1].replace(sys.executable, "python")
+            for known in (bench.folder, bench.scan.parent):
+                shown = shown.replace(str(known), "FOLDER")
             return row | {"lines": len(lines), "files": len(left), "line": shown}
         labels, scan = files.read_labels(out), bench.volume()
         same = labels.shape == scan.shape and np.allclose(labels.affine, scan.affine, atol=1e-4)
