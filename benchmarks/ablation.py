@@ -34,7 +34,16 @@ from chiasm.segmenters import Segmenter
 from chiasm.segmenters.load import load_segmenter
 from chiasm.training.fit import train
 from chiasm.training.settings import training_settings
-from harness import add_brains, candidates, modalities, rows_to_extend, save, show, target_of, told
+from harness import (
+    add_brains,
+    candidates,
+    modalities,
+    rows_to_extend,
+    save,
+    saved_options,
+    show,
+    target_of,
+)
 from phantom import cases
 
 REGRESSION, DIFFUSION = "regression", "lmi-diffusion"
@@ -239,7 +248,7 @@ def main() -> None:
     wanted = chosen.rows.split(",") if chosen.rows else factors
     if unknown := set(wanted) - set(factors):
         parser.error(f"--rows {', '.join(unknown)}: legal: {', '.join(factors)}")
-    settings = told(chosen, "data", "runs", "rows")
+    settings = saved_options(chosen, "data", "runs", "rows")
     rows = rows_to_extend(parser, chosen.save, settings)
 
     segmenter = load_segmenter(chosen.segmenter)

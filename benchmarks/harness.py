@@ -65,13 +65,13 @@ def add_brains(
     parser.add_argument("--slices", type=int, default=slices)
     parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("--spacing", type=float, default=2.0, help="of the brains, in mm")
-    told = "label maps of people: heads of these without their skull, not the average brain"
-    parser.add_argument("--anatomies", type=Path, help=told)
+    about = "a folder of label maps; heads of these people are drawn instead of the average brain"
+    parser.add_argument("--anatomies", type=Path, help=about)
     if sources is not None:
         parser.add_argument("--sources", default=sources)
 
 
-def told(chosen: argparse.Namespace, *left: str) -> dict[str, Any]:
+def saved_options(chosen: argparse.Namespace, *left: str) -> dict[str, Any]:
     """The options that a results file keeps; of label maps it keeps their number."""
     settings = {key: value for key, value in vars(chosen).items() if key not in left}
     folder = settings.pop("anatomies", None)

@@ -36,10 +36,10 @@ from harness import (
     methods,
     modalities,
     save,
+    saved_options,
     score_all,
     show,
     target_of,
-    told,
     with_rows_before,
 )
 
@@ -141,7 +141,7 @@ def main() -> None:
         rows = with_rows_before(chosen.save, rows)
     lines = summarise(rows, ceiling=real_name(target))
     show("Digital brains of unseen seeds", lines, COLUMNS)
-    save(chosen.save, told(chosen, "only"), lines, rows)
+    save(chosen.save, saved_options(chosen, "only"), lines, rows)
 
 
 if __name__ == "__main__":

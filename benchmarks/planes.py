@@ -18,7 +18,16 @@ from chiasm.comparison.summary import summarise
 from chiasm.methods.load import load_translator
 from chiasm.registry import DEFAULT_MODEL, DEFAULT_SEGMENTER
 from chiasm.segmenters.load import load_segmenter
-from harness import add_brains, candidates, modalities, save, score_all, show, target_of, told
+from harness import (
+    add_brains,
+    candidates,
+    modalities,
+    save,
+    saved_options,
+    score_all,
+    show,
+    target_of,
+)
 from phantom import COLUMNS, brains
 
 PLANES = ("axial", "coronal", "sagittal", "orthogonal")
@@ -53,7 +62,7 @@ def main() -> None:
         rows += score_all(case, compared)
     lines = summarise(rows, ceiling=real_name(target))
     show(f"{chosen.model}, by plane", lines, (*COLUMNS, "slice_jump"))
-    save(chosen.save, told(chosen), lines, rows)
+    save(chosen.save, saved_options(chosen), lines, rows)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ from harness import (
     candidates,
     modalities,
     save,
+    saved_options,
     score_all,
     show,
     target_of,
-    told,
 )
 from phantom import COLUMNS, cases
 
@@ -54,7 +54,7 @@ def main() -> None:
         rows += score_all(case, compared)
     lines = summarise(rows, ceiling=real_name(target))
     show(f"{chosen.model}, from few steps to many", lines, COLUMNS)
-    save(chosen.save, told(chosen), lines, rows)
+    save(chosen.save, saved_options(chosen), lines, rows)
 
 
 if __name__ == "__main__":

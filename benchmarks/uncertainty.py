@@ -52,9 +52,9 @@ from harness import (
     candidates,
     results_before,
     save,
+    saved_options,
     show,
     target_of,
-    told,
 )
 from phantom import brains
 from phantom import cases as phantom_cases
@@ -357,7 +357,7 @@ def main() -> None:
     columns = {"uncertainty": UNCERTAINTY, "lesions": LESIONS}
     for title, lines in tables.items():
         show(title, lines, columns.get(title, TRANSLATABILITY))
-    settings = told(chosen, "data", "methods", "keep")
+    settings = saved_options(chosen, "data", "methods", "keep")
     rows = {"uncertainty": sampled, "translatability": scored + scored_real, "lesions": lesioned}
     save(chosen.save, settings, tables, rows)
 

@@ -332,11 +332,12 @@ PAGES = (
         "*real T1w* is the segmentation of the real T1 and is the ceiling of the segmenter.",
         "make -C benchmarks heads ANATOMIES=DIR UNSEEN_ANATOMIES=DIR",
         "The data are {subjects} heads without their skull at 1 mm, drawn from the label maps of "
-        "four people, with {slices} axial slices each. No model has seen these people. All models "
-        "learned from heads of 20 other people.",
+        "four people, with {slices} axial slices each. No model has seen these people. Their label "
+        "maps are public (BBillot/SynthSR on GitHub). A fifth one there has a label that `chiasm "
+        "phantom` refuses. All models learned from heads of 20 other people.",
         "The images are simulated. The methods *paired* and *cyclegan* were trained on the source "
         "modalities and are not zero-shot. The shipped models were trained for hours, and the "
-        "models for comparison for 5 to 20 minutes of one CPU core each. *stylegan* is a plug-in "
+        "models for comparison for 6 to 13 minutes of one CPU core each. *stylegan* is a plug-in "
         "in the folder benchmarks. It takes minutes for each scan and was run on PD and T2 only. "
         "The command also measures the joint segmenter and the published operator of LMI, which "
         "are missing here. *sdedit* runs the model of LMI diffusion without its guide. There are "

@@ -14,7 +14,7 @@ from chiasm.phantom.dataset import subject_seed
 from chiasm.phantom.head_subject import head_subject, label_maps
 from chiasm.segmenters.base import Segmentation, Segmenter
 from gpu import lengths, seconds_of
-from harness import told
+from harness import saved_options
 from people import PARTS, subjects_of
 from phantom import cases
 from samseg import tissues
@@ -38,9 +38,14 @@ def test_brains_are_heads_of_people_if_label_maps_are_given(tmp_path):
         np.testing.assert_array_equal(case.complete.source.array, expected.volumes["PDw"].array)
         assert case.source.shape[2] == 3
     # A results file keeps the number of people and no path.
-    assert told(chosen, "seed") == {"subjects": 2, "slices": 3, "spacing": 4.0, "people": 3}
+    assert saved_options(chosen, "seed") == {
+        "subjects": 2,
+        "slices": 3,
+        "spacing": 4.0,
+        "people": 3,
+    }
     chosen.anatomies = None
-    assert "people" not in told(chosen)
+    assert "people" not in saved_options(chosen)
 
 
 def finished(folder, seconds):
