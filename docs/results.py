@@ -337,11 +337,9 @@ PAGES = (
         "phantom` refuses. All models learned from heads of 20 other people.",
         "The images are simulated. The methods *paired* and *cyclegan* were trained on the source "
         "modalities and are not zero-shot. The shipped models were trained for hours, and the "
-        "models for comparison for 6 to 13 minutes of one CPU core each. *stylegan* is a plug-in "
+        "models for comparison for 6 to 22 minutes of one CPU core each. *stylegan* is a plug-in "
         "in the folder benchmarks. It takes minutes for each scan and was run on PD and T2 only. "
-        "The command also measures the joint segmenter and the published operator of LMI, which "
-        "are missing here. *sdedit* runs the model of LMI diffusion without its guide. There are "
-        "few people.",
+        "*sdedit* runs the model of LMI diffusion without its guide. There are few people.",
         [Part((*_FULL, "subjects"))],
     ),
     Page(
@@ -462,8 +460,7 @@ PAGES = (
         "An AUROC of one half is chance. *Worst tenth* asks for the tenth of the voxels with the "
         "largest errors. Only a few subjects have lesions. A missed lesion is one "
         "that lost at least half of its contrast. A false positive is a spot in the translation "
-        "that the real image does not have. The rows of *lmi-diffusion* were measured with earlier "
-        "weights of `brain-t1-lmi`, and on digital brains of the average anatomy at 2 mm.",
+        "that the real image does not have.",
         [
             Part(
                 (

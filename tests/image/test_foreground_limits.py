@@ -10,7 +10,8 @@ from skimage.filters import threshold_li
 
 from chiasm import api
 from chiasm.errors import CaseError
-from chiasm.image.foreground import _bounded_li, _least_cross_entropy, foreground_mask
+from chiasm.image.foreground import foreground_mask
+from chiasm.image.foreground_search import _bounded_li, _least_cross_entropy
 from chiasm.image.mask import checked_foreground
 from chiasm.image.volume import Volume
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from chiasm.export import bundle_steps
 from chiasm.export.step import Step
 from chiasm.files.atomic import atomic_folder
+from chiasm.image import axes, foreground_search
 from chiasm.models import CARD, Model
 
-CONFIGS, NETWORK = "configs", "models/model.ts"
+CONFIGS, SCRIPTS, NETWORK = "configs", "scripts", "models/model.ts"
 
 
 def write_bundle(model: Model, step: Step, network: nn.Module, folder: Path) -> tuple[Path, ...]:
@@ -38,6 +41,7 @@ def write_bundle(model: Model, step: Step, network: nn.Module, folder: Path) -> 
     texts = {
         f"{CONFIGS}/metadata.json": _json(_metadata(model, step)),
         f"{CONFIGS}/inference.json": _json(_inference(model, step)),
+        **_scripts(),
         "docs/README.md": _readme(model, step),
     }
     with atomic_folder(folder) as draft:
@@ -48,6 +52,22 @@ def write_bundle(model: Model, step: Step, network: nn.Module, folder: Path) -> 
         (draft / NETWORK).parent.mkdir()
         torch.jit.save(network, str(draft / NETWORK))  # type: ignore[no-untyped-call]
     return tuple(folder / name for name in (*texts, NETWORK))
+
+
+def _scripts() -> dict[str, str]:
+    """The steps that the config names, without any import of Chiasm, by their paths."""
+    modules = {one.__name__: one for one in (bundle_steps, axes, foreground_search)}
+    texts = {f"{SCRIPTS}/__init__.py": ""}
+    for module in modules.values():
+        text = getsource(module)
+        for name in modules:
+            text = text.replace(f"from {name} ", f"from {SCRIPTS}.{_last(name)} ")
+        texts[f"{SCRIPTS}/{_last(module.__name__)}.py"] = text
+    return texts
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _json(content: Any) -> str:
@@ -75,7 +95,9 @@ def _metadata(model: Model, step: Step) -> dict[str, Any]:
         "monai_version": version("monai"),
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {"nibabel": version("nibabel")},
+        "required_packages_version": {
+            name: version(name) for name in ("nibabel", "scikit-image", "scipy")
+        },
         "name": model.name,
         "task": task,
         "description": f"{model.name} of Chiasm, {model.fingerprint}",
@@ -113,46 +135,34 @@ def _metadata(model: Model, step: Step) -> dict[str, Any]:
     }
 
 
-def _spacing(model: Model) -> list[float]:
-    """Voxels in mm along R, A and S; -1 keeps those of the scan."""
+def _spacing(model: Model) -> list[float | None]:
+    """Voxels in mm along the axes of the orientation; None keeps those of the scan."""
     grid = model.config.grid
     spacing = list(grid.spacing)
     if model.config.context.kind != "3d":  # in plane, in plane, between slices
         spacing.insert(grid.slice_axis, spacing.pop())
-    return [-1.0 if one is None else float(one) for one in spacing]
+    return spacing
 
 
 def _inference(model: Model, step: Step) -> dict[str, Any]:
-    """The config of `monai.bundle run`. Voxels that are not 0 are the foreground."""
+    """The config of `monai.bundle run`."""
     config = model.config
-    prepared: list[dict[str, Any]] = [
+    place = f"{_spacing(model)}, {config.grid.orientation!r}, {int(model.module.divisible_by)}"
+    if step.segments:
+        last = f"$lambda data: steps.to_labels(data, {config.settings.get('fill_holes', False)})"
+    else:
+        assert config.intensity is not None  # the config of a translator has one
+        units = config.intensity
+        ends = f"{units.low}, {units.high}, {units.background}"
+        last = f"$lambda data: steps.to_image(data, {ends})"
+    prepared: list[dict[str, Any] | str] = [
         {"_target_": "LoadImaged", "keys": "image", "image_only": True},
         {"_target_": "EnsureChannelFirstd", "keys": "image"},
-        {"_target_": "Orientationd", "keys": "image", "axcodes": config.grid.orientation},
-        {"_target_": "Spacingd", "keys": "image", "pixdim": _spacing(model), "mode": "bilinear"},
-        {"_target_": "Lambdad", "keys": "image", "func": "$@on_unit_range"},
-        {"_target_": "DivisiblePadd", "keys": "image", "k": int(model.module.divisible_by)},
+        f"$lambda data: steps.to_network(data, {place})",
         {"_target_": "EnsureTyped", "keys": "image", "device": "@device"},
     ]
-    made: list[dict[str, Any]] = []
-    if not step.segments:
-        assert config.intensity is not None  # the config of a translator has one
-        low, width = config.intensity.low, config.intensity.high - config.intensity.low
-        func = f"$lambda x: x[:1] * {width} + {low}"
-        made.append({"_target_": "Lambdad", "keys": "pred", "func": func})
-    made.append(
-        {
-            "_target_": "Invertd",
-            "keys": "pred",
-            "transform": "@preprocessing",
-            "orig_keys": "image",
-            "nearest_interp": False,
-            "to_tensor": True,
-        }
-    )
-    if step.segments:
-        made.append({"_target_": "AsDiscreted", "keys": "pred", "argmax": True})
-    made.append(
+    made: list[dict[str, Any] | str] = [
+        last,
         {
             "_target_": "SaveImaged",
             "keys": "pred",
@@ -160,18 +170,21 @@ def _inference(model: Model, step: Step) -> dict[str, Any]:
             "output_postfix": "seg" if step.segments else config.target,
             "output_dtype": "$np.uint8" if step.segments else "$np.float32",
             "resample": False,
-        }
-    )
+        },
+    ]
     return {
-        "imports": ["$import glob", "$import os", "$import numpy as np", "$import torch"],
+        "imports": [
+            "$import glob",
+            "$import os",
+            "$import numpy as np",
+            "$import torch",
+            f"$import {SCRIPTS}.{_last(bundle_steps.__name__)} as steps",
+        ],
         "bundle_root": ".",
         "output_dir": "$@bundle_root + '/eval'",
         "dataset_dir": "$@bundle_root + '/images'",
         "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii.gz')))",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-        "ends": "$lambda x: np.percentile(np.asarray(x)[np.asarray(x) != 0], [0.5, 99.5])",
-        "scaled": "$lambda x, ends: ((x - ends[0]) / (ends[1] - ends[0])).clamp(0, 1) * (x != 0)",
-        "on_unit_range": "$lambda x: @scaled(x, @ends(x))",
         "network_def": f"$torch.jit.load(@bundle_root + '/{NETWORK}', map_location=@device).eval()",
         "preprocessing": {"_target_": "Compose", "transforms": prepared},
         "dataset": {
@@ -212,12 +225,12 @@ def _readme(model: Model, step: Step) -> str:
     return (
         f"# {model.name} as a MONAI bundle\n\n"
         f"This bundle {what} {scans}. Chiasm {version('chiasm')} exported it from the model "
-        f"{model.fingerprint}. It needs MONAI, nibabel, pytorch-ignite and fire.\n\n"
+        f"{model.fingerprint}. It needs MONAI, nibabel, scikit-image, pytorch-ignite and fire.\n\n"
         "```sh\n"
         "python -m monai.bundle run --bundle_root . --config_file configs/inference.json \\\n"
         "    --datalist \"['scan.nii.gz']\" --output_dir results\n"
         "```\n\n"
-        "Voxels that are exactly 0 count as air. `chiasm` finds the foreground of a scan with "
-        "noise in the air, and this bundle does not.\n\n"
+        "The scan must not be a CT. Foreground, intensities and interpolation are those of "
+        f"`chiasm`, in the folder {SCRIPTS}.\n\n"
         f"{told}"
     )

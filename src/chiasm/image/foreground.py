@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
 from scipy import ndimage
 
+from chiasm.image.foreground_search import border_value, find_foreground, largest_part
 from chiasm.image.volume import Volume
 from chiasm.machine.free_memory import check_fits
 
-_log = logging.getLogger("chiasm")
-
 # Voxels below this value are air, in units that are absolute (air −1000 HU, fat −100 HU).
 _AIR = {"HU": -500.0}
-_BOX = 0.95  # a region that fills this share of its bounding box is a padded scan, not a head
 # Stripped brains measured up to 1.9 L and 206 cm² (the MNI152 template is a large one). Heads
 # measured at least 2.6 L and 250 cm². These limits lie between the two:
 _BRAIN_VOLUME = 2250.0  # mL
@@ -33,8 +29,6 @@ _BONE_SHARE = 0.05  # of the foreground's outermost 15 mm
 _RIM, _DEPTH = 20.0, 25.0  # mm below the outline: limit for a skull, and length of the profiles
 _SECTORS, _SECTIONS = 72, 12
 _FEWEST_DEPTHS = 4  # of a profile that can show a layer
-# Li's method ended after at most 26 iterations on 30 real scans and on slabs of them.
-_LI_ITERATIONS = 200
 _FOREGROUND_BYTES = 20  # per voxel at the peak; tracemalloc counted 8 to 19
 
 
@@ -66,10 +60,7 @@ def foreground_mask(volume: Volume) -> np.ndarray:
         "for finding the foreground",
         "a coarser or smaller scan, or a computer with more memory",
     )
-    single = tuple(axis for axis, n in enumerate(volume.shape) if n == 1)
-    # Axes of length 1 are removed, because along them every voxel would count as border.
-    array = volume.array.squeeze(single)
-    return np.expand_dims(_find(array, _AIR.get(volume.units)), single)
+    return find_foreground(volume.array, _AIR.get(volume.units))
 
 
 def background_value(volume: Volume) -> float:
@@ -78,7 +69,7 @@ def background_value(volume: Volume) -> float:
     This is the value that more than half of the outermost voxels have, or else the median of the
     voxels outside the foreground.
     """
-    value = _border_value(volume.array)
+    value = border_value(volume.array)
     if value is not None:
         return value
     outside = volume.array[~foreground_mask(volume)]
@@ -151,12 +142,12 @@ def looks_unstripped(volume: Volume, mask: np.ndarray | None = None) -> bool:
     if noise > _AIR_NOISE:
         around = _surroundings(array[..., some], inside[..., some], spacing)
         if not around.size or np.percentile(around, 75) - air < middle / 5:
-            exact = _border_value(array, axes=(0, 1))
-            if exact is None or _border_value(array) is not None:
+            exact = border_value(array, axes=(0, 1))
+            if exact is None or border_value(array) is not None:
                 return True
             # The end slices of a closely cropped slab are mostly head. The foreground was
             # therefore found by a threshold, which misses the darkest voxels of a stripped brain.
-            inside = _solid(array != exact)
+            inside = largest_part(array != exact)
             air, noise = _air(array[..., some], inside[..., some])
             if noise > _AIR_NOISE:
                 return True
@@ -289,93 +280,3 @@ def _share_with_skull(profiles: np.ndarray, step: float, *, relative: bool) -> f
         dark = layer < both / 2 if relative else both - layer > 0.3
         found.append(bool((dark & (both > 1e-6))[: int(_RIM / step)].any()))
     return float(np.mean(found)) if found else 0.0
-
-
-class _TooManyIterationsError(Exception):
-    """Ends `skimage.filters.threshold_li`, which has no limit on its iterations."""
-
-
-def _bounded_li(array: np.ndarray, **options: Any) -> float | None:
-    """The threshold of Li's method, or None if it has not converged after 200 iterations."""
-    count = 0
-
-    def limit(_: float) -> None:
-        nonlocal count
-        count += 1
-        if count > _LI_ITERATIONS:
-            raise _TooManyIterationsError
-
-    try:
-        from skimage.filters import threshold_li
-
-        return float(threshold_li(array, iter_callback=limit, **options))
-    except _TooManyIterationsError:
-        return None
-
-
-def _least_cross_entropy(array: np.ndarray) -> float:
-    """The threshold of minimum cross-entropy (Li and Lee 1993).
-
-    In float32, rounding can make the iterations oscillate without end, because their default
-    tolerance is half of the smallest difference between two intensities (scikit-image issue 7790).
-    They are then repeated in float64 with a tolerance of a millionth of the intensity range.
-    Without rounding the threshold only moves in one direction, so the iterations converge. If
-    they still do not, Otsu's threshold is used and a warning is logged.
-    """
-    found = _bounded_li(array)
-    if found is None:
-        wide = array.astype(np.float64)
-        found = _bounded_li(wide, tolerance=1e-6 * float(np.ptp(wide)))
-    if found is None:
-        _log.warning("Li's threshold does not converge; the foreground is found by Otsu's method")
-        from skimage.filters import threshold_otsu
-
-        found = float(threshold_otsu(array))
-    return found
-
-
-def _find(array: np.ndarray, air: float | None) -> np.ndarray:
-    surroundings = _border_value(array)
-    if air is not None and (surroundings is None or surroundings < air):
-        return _solid(ndimage.binary_fill_holes(array > air))
-    if surroundings is None:
-        blurred = ndimage.gaussian_filter(array, 1)
-        above = _closed(blurred > _least_cross_entropy(blurred), 2)
-        return _solid(ndimage.binary_fill_holes(above))
-    mask = array != surroundings
-    for box in ndimage.find_objects(mask.astype(np.uint8)):
-        part = ndimage.binary_fill_holes(mask[box])
-        varies = array[box].min() < array[box].max()  # true of a scan, but not of a single voxel
-        padded = varies and part.mean() > _BOX and part.size < mask.size
-        mask[box] = _find(array[box], air) if padded else _solid(part)
-    return mask
-
-
-def _border_value(array: np.ndarray, axes: Sequence[int] | None = None) -> float | None:
-    """The value that more than half of the outermost voxels have (along ``axes``), or None."""
-    sides = [
-        np.take(array, end, axis=axis).ravel()
-        for axis, length in enumerate(array.shape)
-        if length > 1 and (axes is None or axis in axes)
-        for end in (0, -1)
-    ]
-    values, counts = np.unique(np.concatenate(sides), return_counts=True)
-    most = counts.argmax()
-    return float(values[most]) if counts[most] > counts.sum() / 2 else None
-
-
-def _closed(mask: np.ndarray, voxels: int) -> np.ndarray:
-    grown = ndimage.binary_dilation(mask, iterations=voxels)
-    return ndimage.binary_erosion(grown, iterations=voxels, border_value=1)
-
-
-def _solid(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part thicker than one voxel, with its thin edges, and holes filled."""
-    thick = ndimage.binary_dilation(ndimage.binary_erosion(mask, border_value=1))
-    parts, _ = ndimage.label(thick)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    if not sizes.any():
-        return mask
-    largest = parts == sizes.argmax()
-    return ndimage.binary_fill_holes(ndimage.binary_dilation(largest, iterations=2) & mask)

@@ -8,25 +8,19 @@ nothing is rotated.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
-from scipy.interpolate import CubicHermiteSpline
-from scipy.ndimage import gaussian_filter1d
 
 from chiasm.errors import CaseError, explain
+from chiasm.image.axes import ROUND, Along, bring, bring_back, centred, ratio_of
 
 _Row = tuple[float, float, float, float]
-_SAME_SPACING = 1e-3  # relative; spacings that differ by less count as equal
 FEWEST_IN_PLANE = 16  # voxels in plane; fewer show no anatomy that could be translated
-_AXES = (-3, -2, -1)  # the axes of a lattice follow those of the channels
-_EDGE = 1e-4  # voxels; a centre this close to the edge of the field of view counts as inside
-_ROUND = 7  # decimals of a voxel; smaller differences come from the rounding of affines
 
 
 class Lattice(BaseModel):
@@ -166,16 +160,17 @@ class Grid(BaseModel):
         index_map[3, 3] = 1
         for k, axis in enumerate(axes):
             first, last = box[axis]
-            ratio = _ratio(spacing[k], lengths[axis])
-            extent = max(1, math.ceil((last - first) / ratio - _SAME_SPACING))
-            multiple = divisible_by if slice_axis is None or k < 2 else 1
-            fewest = least if k < 2 else 1
-            padded = size[k] or math.ceil(max(extent, fewest) / multiple) * multiple
-            before = (padded - extent) // 2
-            step = ratio * turn[axis, 1]
+            step = ratio_of(spacing[k], lengths[axis]) * turn[axis, 1]
             index_map[axis, k] = step
-            index_map[axis, 3] = (first + last - 1) / 2 - step * (before + (extent - 1) / 2)
-            extents.append(padded)
+            index_map[axis, 3], extent = centred(
+                first,
+                last,
+                step,
+                multiple=divisible_by if slice_axis is None or k < 2 else 1,
+                least=least if k < 2 else 1,
+                size=size[k],
+            )
+            extents.append(extent)
         return cls(
             source=Lattice.of(shape, affine), network=Lattice.of(extents, affine @ index_map)
         )
@@ -198,18 +193,18 @@ class Grid(BaseModel):
     @property
     def keeps_voxels(self) -> bool:
         """Whether every voxel of the network's lattice is one of the source's, or outside of it."""
-        _, steps, starts = self._steps()
+        _, steps, starts = self._along()
         return bool((np.abs(steps) == 1).all() and (starts == np.round(starts)).all())
 
     def _index_map(self) -> np.ndarray:
         """Network voxel index → source voxel index, shape (4, 4)."""
-        return np.round(np.linalg.solve(self.source.affine, self.network.affine), _ROUND)
+        return np.round(np.linalg.solve(self.source.affine, self.network.affine), ROUND)
 
-    def _steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each network axis: the source axis, source voxels per step, first source index."""
+    def _along(self) -> Along:
+        """The axes of the network's lattice along those of the source."""
         index_map = self._index_map()
         axes = np.abs(index_map[:3, :3]).argmax(axis=0)
-        return axes, index_map[axes, np.arange(3)], index_map[axes, 3]
+        return Along(axes, index_map[axes, np.arange(3)], index_map[axes, 3])
 
     def apply(self, array: np.ndarray, fill: float = 0.0, labels: bool = False) -> np.ndarray:
         """Bring an array from the source lattice to the network's.
@@ -240,15 +235,7 @@ class Grid(BaseModel):
             The array does not lie on the source lattice.
         """
         array = _on(self.source, array, labels)
-        axes, steps, starts = self._steps()
-        array = np.moveaxis(array, axes - 3, _AXES)
-        positions = [
-            start + step * np.arange(length)
-            for start, step, length in zip(starts, steps, self.network.shape, strict=True)
-        ]
-        lengths = array.shape[-3:]
-        array = np.array(_resample(array, positions, abs(steps), labels), order="C")
-        return _filled(array, positions, lengths, fill)
+        return bring(array, self._along(), self.network.shape, fill, labels)
 
     def invert(self, array: np.ndarray, fill: float = 0.0, labels: bool = False) -> np.ndarray:
         """Bring an array from the network's lattice back to the source's.
@@ -274,21 +261,7 @@ class Grid(BaseModel):
             The array does not lie on the network's lattice.
         """
         array = _on(self.network, array, labels)
-        axes, steps, starts = self._steps()
-        positions, inner = [], []
-        covered: tuple[Any, ...] = (...,)
-        for axis, step, start, length in zip(axes, steps, starts, self.network.shape, strict=True):
-            extent = self.source.shape[axis]
-            points = np.round((np.arange(extent) - start) / step, _ROUND)
-            # Padding is not part of the image, so interpolation must not reach into it.
-            used = np.flatnonzero(_is_within(start + step * np.arange(length), extent))
-            positions.append(points)
-            inner.append(points - used[0])
-            covered += (slice(used[0], used[-1] + 1),)
-        array = _resample(array[covered], inner, 1 / abs(steps), labels)
-        back = np.array(np.moveaxis(array, _AXES, axes - 3), order="C")
-        _filled(np.moveaxis(back, axes - 3, _AXES), positions, self.network.shape, fill)
-        return back
+        return bring_back(array, self._along(), self.source.shape, fill, labels)
 
 
 def _layout(
@@ -316,73 +289,8 @@ def _check_size(
             raise CaseError(explain(name, "×".join(map(str, shape)), problem, legal))
 
 
-def _ratio(wanted: float | None, have: float) -> float:
-    """Network spacing / source spacing."""
-    if wanted is None or abs(wanted / have - 1) < _SAME_SPACING:
-        return 1.0
-    return wanted / have
-
-
 def _on(lattice: Lattice, array: np.ndarray, labels: bool) -> np.ndarray:
     array = np.asarray(array) if labels else np.asarray(array, dtype=np.float32)
     if array.shape[-3:] != lattice.shape:
         raise ValueError(f"an array of shape {array.shape} is not on a lattice of {lattice.shape}")
     return array
-
-
-def _is_within(positions: np.ndarray, length: int) -> np.ndarray:
-    """Which fractional indices lie in the field of view of an axis of ``length`` voxels."""
-    return np.abs(positions - (length - 1) / 2) <= length / 2 + _EDGE
-
-
-def _filled(
-    array: np.ndarray, positions: Sequence[np.ndarray], lengths: Sequence[int], fill: float
-) -> np.ndarray:
-    """``array``, set to ``fill`` in place where the ``positions`` are outside the field of view."""
-    for axis, points, length in zip(_AXES, positions, lengths, strict=True):
-        outside = ~_is_within(points, length)
-        if outside.any():
-            np.moveaxis(array, axis, 0)[outside] = fill
-    return array
-
-
-def _resample(
-    array: np.ndarray, positions: Sequence[np.ndarray], factors: np.ndarray, labels: bool
-) -> np.ndarray:
-    """Sample the last three axes of ``array`` at fractional indices, ``factors`` voxels apart.
-
-    The result can be a view of ``array``.
-    """
-    whole, overshoots = array, False
-    for axis, points, factor in zip(_AXES, positions, factors, strict=True):
-        length = array.shape[axis]
-        inside = np.clip(points, 0, length - 1)
-        on_voxels = factor <= 1 + _SAME_SPACING and (inside == np.round(inside)).all()
-        if labels or on_voxels or length == 1:
-            index = np.floor(inside + 0.5).astype(int)
-            along = np.moveaxis(array, axis, 0)
-            array = np.moveaxis(along[_as_slice(index)], 0, axis)
-        else:
-            weights = _weights(inside, length, factor).astype(np.float32)
-            array = np.moveaxis(np.tensordot(array, weights, (axis, 1)), -1, axis)
-            overshoots = True
-    return np.clip(array, whole.min(), whole.max()) if overshoots else array
-
-
-def _as_slice(index: np.ndarray) -> Any:
-    """A slice in place of indices that follow each other: it copies nothing."""
-    step = int(index[1] - index[0]) if len(index) > 1 else 1
-    if abs(step) != 1 or (np.diff(index) != step).any():
-        return index
-    end = int(index[-1]) + step
-    return slice(int(index[0]), end if end >= 0 else None, step)
-
-
-def _weights(positions: np.ndarray, length: int, factor: float) -> np.ndarray:
-    """The matrix, shape (len(positions), length), that samples a line ``factor`` voxels apart."""
-    basis = np.eye(length)
-    if factor > 1 + _SAME_SPACING:
-        # A Gaussian's full width at half maximum is σ √(8 ln 2); variances add.
-        sigma = math.sqrt((factor**2 - 1) / (8 * math.log(2)))
-        basis = gaussian_filter1d(basis, sigma, axis=0, mode="nearest")
-    return CubicHermiteSpline(np.arange(length), basis, np.gradient(basis, axis=0))(positions)

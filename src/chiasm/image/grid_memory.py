@@ -39,7 +39,7 @@ def preparation_bytes(grid: Grid, images: int = 1) -> int:
     scan, network = (
         int(np.prod(shape, dtype=object)) for shape in (grid.source.shape, grid.network_shape)
     )
-    axes = grid._steps()[0]
+    axes = grid._along().axes
     turned = [grid.source.shape[axis] for axis in axes]
     there = _resampling_bytes(turned, grid.network_shape)
     back = _resampling_bytes(grid.network_shape, turned)

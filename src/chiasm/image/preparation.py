@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveFloat
-from scipy.ndimage import binary_dilation, distance_transform_edt, label
+from scipy.ndimage import distance_transform_edt
 
 from chiasm.errors import CaseError, explain
 from chiasm.image.context import PLANES, Context, Plane
 from chiasm.image.foreground import foreground_mask
+from chiasm.image.foreground_search import enclosed
 from chiasm.image.grid import Grid, Lattice
 from chiasm.image.grid_memory import preparation_bytes
 from chiasm.image.intensity import IntensityMap, policy_for
@@ -186,16 +187,9 @@ def restore_labels(
             inner = np.maximum(inner, score)
     array[~first.mask] = labels[0].value
     if fill_holes:
-        holes = _enclosed((array == labels[0].value) & first.mask, first.mask)
+        holes = enclosed((array == labels[0].value) & first.mask, first.mask)
         array[holes] = structure[holes]
     return LabelVolume(array, first.volume.affine, labels)
-
-
-def _enclosed(empty: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The connected parts of ``empty`` that do not touch the outside of ``inside``: bool."""
-    components, _ = label(empty)
-    touching = np.unique(components[binary_dilation(~inside) & empty])
-    return empty & ~np.isin(components, touching)
 
 
 def foreground_box(mask: np.ndarray) -> list[tuple[int, int]]:
