@@ -354,7 +354,8 @@ PAGES = (
         "No expert labels of tissue exist for these scans, so Dice measures agreement and not "
         "accuracy. Most sets are one or a few subjects, and an interval is given only where a set "
         "has several. The patients of BraTS have tumours. The images of BraTS 2018, and also its "
-        "real T1, have few grey levels. *lmi-diffusion* was not run on them. The seconds of "
+        "real T1, have few grey levels. *lmi-diffusion* was not run on them here, but on the page "
+        "of segmenters that others trained. The seconds of "
         "*regression* and *lmi-diffusion* were measured on different machines.",
         [Part(_FULL)],
     ),
@@ -366,13 +367,16 @@ PAGES = (
         "it stand the scan as it is, and *robust_tissue*, a segmenter of any contrast that others "
         "trained, which needs no translation. *brain-t1-tissue of the real T1* is what our own "
         "segmenter makes of the real T1. *samseg* adapts an atlas to each scan. It takes a "
-        "quarter of an hour, so it was run on two scans of one person only.",
-        "python benchmarks/foreign.py --data DIR",
+        "quarter of an hour, so it was run on two scans of one person only. "
+        "*heads-any-contrast* is our contrast-agnostic segmenter.",
+        "make -C benchmarks foreign ANATOMIES=DIR DATA=DIR",
         "The sets are public: Open MS (registered and as scanned), BraTS GLI, BraTS 2018, a PD "
         "scan of niivue, the slices of the Insight Toolkit, IBSR, BrainWeb, the SPM12 templates "
         "and a CT template. The segmenters are MeshNet and *robust_tissue* of brainchop.",
         "Agreement is not accuracy. Where the real T1 has thick slices or little contrast, as in "
-        "BraTS GLI, no translation can agree well with it. Most sets are one or a few people.",
+        "BraTS GLI, no translation can agree well with it. Most sets are one or a few people. "
+        "*lmi-diffusion* and *heads-any-contrast* were trained on brains without a skull, and the "
+        "rows of whole heads show what they do without a mask.",
         [
             Part(_TISSUE_DICE, "Agreement with the segmentation of the real T1", "agreement"),
             Part(_TISSUE_DICE, "Accuracy: agreement with the true tissues", "accuracy"),
@@ -425,12 +429,14 @@ PAGES = (
     Page(
         "steps",
         "Number of diffusion steps",
-        "LMI diffusion is sampled by three schedulers with different numbers of steps.",
-        "python benchmarks/steps.py",
-        "The data are {subjects} digital brains of unseen seeds at {spacing} mm, with {slices} "
-        "slices each. The model is `{model}`.",
-        "One model was measured. A model with a longer training may gain from more steps."
-        + _EARLIER,
+        "LMI diffusion is sampled by two schedulers with different numbers of steps.",
+        "python benchmarks/steps.py --anatomies DIR --subjects 2 --steps 1,2,4,8 "
+        "--schedulers ddim,dpm++",
+        "The data are {subjects} heads without their skull at {spacing} mm, drawn from the label "
+        "maps of {people} people that no model has seen, with {slices} slices each. The model is "
+        "`{model}`.",
+        "The images are simulated. There are two subjects. One model was measured. A model with a "
+        "longer training may gain from more steps.",
         [Part(_SHORT)],
     ),
     Page(
