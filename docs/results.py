@@ -372,11 +372,14 @@ PAGES = (
         "make -C benchmarks foreign ANATOMIES=DIR DATA=DIR",
         "The sets are public: Open MS (registered and as scanned), BraTS GLI, BraTS 2018, a PD "
         "scan of niivue, the slices of the Insight Toolkit, IBSR, BrainWeb, the SPM12 templates "
-        "and a CT template. The segmenters are MeshNet and *robust_tissue* of brainchop.",
+        "and a CT template. The segmenters are *model20chan3cls* and *model5_gw_ae*, two networks "
+        "of MeshNet, and *robust_tissue*, all of brainchop.",
         "Agreement is not accuracy. Where the real T1 has thick slices or little contrast, as in "
         "BraTS GLI, no translation can agree well with it. Most sets are one or a few people. "
         "*lmi-diffusion* and *heads-any-contrast* were trained on brains without a skull, and the "
-        "rows of whole heads show what they do without a mask.",
+        "rows of whole heads show what they do without a mask. In one whole head of Open MS "
+        "(patient01, session2), *model20chan3cls* labels the real T1 itself wrongly, so no method "
+        "agrees with it.",
         [
             Part(_TISSUE_DICE, "Agreement with the segmentation of the real T1", "agreement"),
             Part(_TISSUE_DICE, "Accuracy: agreement with the true tissues", "accuracy"),
