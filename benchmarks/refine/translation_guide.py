@@ -77,7 +77,8 @@ class TranslationGuide(Guide):
         if (known.grid, known.context) != (grid, context):
             problem = "sees another lattice than the model that it is to guide"
             legal = f"grid={known.grid.model_dump()} context={known.context.model_dump()}"
-            raise UsageError(explain(_ARGUMENT, self.model, problem, legal))
+            name = self.model if isinstance(self.model, str) else known.method
+            raise UsageError(explain(_ARGUMENT, name, problem, legal))
 
     def record(self) -> dict[str, Any]:
         leave_out = {"quantiles", "training", "labels"}

@@ -17,9 +17,10 @@ RECIPES = sorted((FOLDER / "recipes").glob("*.yaml"))
 
 
 def method_of(stem):
-    """As the Makefile says it, on the recipe's own line or on that of its file."""
+    """As the Makefile says it, on the line of its model or on that of its file."""
     made = (FOLDER / "Makefile").read_text(encoding="utf-8")
-    own = rf"{stem}/model.safetensors: METHOD := --method (\S+)|{stem}.yaml --method (\S+)"
+    model = stem.replace("brain-t1", "heads")  # what is trained on heads has their name
+    own = rf"{model}/model.safetensors: METHOD := --method (\S+)|{stem}.yaml --method (\S+)"
     (found,) = {first or second for first, second in re.findall(own, made)}
     return found
 
