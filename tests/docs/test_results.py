@@ -103,6 +103,12 @@ def test_a_figure_that_was_not_measured_is_refused(path: str) -> None:
         results.figure(path)
 
 
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.stem)
+def test_every_figure_that_a_page_names_was_measured(page: Path) -> None:
+    for path in re.findall(r"\{result\}`([^`]+)`", page.read_text(encoding="utf-8")):
+        assert results.figure(path), path
+
+
 @pytest.mark.parametrize("path", list(results.tables()), ids=lambda path: path.parent.name)
 def test_the_tables_of_readme_and_cards_are_those_of_the_results(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

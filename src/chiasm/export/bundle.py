@@ -15,6 +15,7 @@ from chiasm.export import bundle_steps
 from chiasm.export.step import Step
 from chiasm.files.atomic import atomic_folder
 from chiasm.image import axes, foreground_search
+from chiasm.image.intensity import policy_for
 from chiasm.models import CARD, Model
 
 CONFIGS, SCRIPTS, NETWORK = "configs", "scripts", "models/model.ts"
@@ -148,6 +149,8 @@ def _inference(model: Model, step: Step) -> dict[str, Any]:
     """The config of `monai.bundle run`."""
     config = model.config
     place = f"{_spacing(model)}, {config.grid.orientation!r}, {int(model.module.divisible_by)}"
+    policy = policy_for(None)  # that of arbitrary units
+    given = f"{place}, ({policy.low}, {policy.high})"
     if step.segments:
         last = f"$lambda data: steps.to_labels(data, {config.settings.get('fill_holes', False)})"
     else:
@@ -158,7 +161,7 @@ def _inference(model: Model, step: Step) -> dict[str, Any]:
     prepared: list[dict[str, Any] | str] = [
         {"_target_": "LoadImaged", "keys": "image", "image_only": True},
         {"_target_": "EnsureChannelFirstd", "keys": "image"},
-        f"$lambda data: steps.to_network(data, {place})",
+        f"$lambda data: steps.to_network(data, {given})",
         {"_target_": "EnsureTyped", "keys": "image", "device": "@device"},
     ]
     made: list[dict[str, Any] | str] = [

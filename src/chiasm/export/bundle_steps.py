@@ -20,15 +20,18 @@ import torch
 from nibabel import orientations
 from scipy.ndimage import distance_transform_edt
 
-from chiasm.image.axes import Along, bring, bring_back, centred, ratio_of
+from chiasm.image.axes import ROUND, Along, bring, bring_back, centred, ratio_of
 from chiasm.image.foreground_search import enclosed, find_foreground
 
 Data = dict[str, Any]
-_ENDS = (0.5, 99.5)  # percentiles in the foreground that become 0 and 1
 
 
 def to_network(
-    data: Data, spacing: Sequence[float | None], orientation: str, divisible_by: int
+    data: Data,
+    spacing: Sequence[float | None],
+    orientation: str,
+    divisible_by: int,
+    ends: tuple[float, float],
 ) -> Data:
     """Find the foreground, bring intensities to [0, 1] and the scan to the network's lattice.
 
@@ -40,11 +43,22 @@ def to_network(
     orientation : str
         Direction of each axis of the network, e.g. ``"RAS"``.
     divisible_by : int
-        The size of the network's lattice is a multiple of it.
+        The size of the network's lattice is a multiple of it, and at least twice as large.
+    ends : two floats
+        The percentiles in the foreground that become 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        The scan has no contrast.
     """
     image = data["image"]
     affine, values = np.asarray(image.affine), np.asarray(image.cpu())
     foreground = find_foreground(values[0])
+    inner = values[:, foreground] if foreground.any() else np.zeros(1)
+    low, high = (float(end) for end in np.percentile(inner, ends))
+    if not low < high:
+        raise ValueError("the scan has no contrast; legal: a head or a skull-stripped brain")
     turn = orientations.ornt_transform(
         nib.io_orientation(affine), orientations.axcodes2ornt(tuple(orientation))
     )
@@ -56,12 +70,13 @@ def to_network(
     for axis, step in zip(axes, steps, strict=True):
         others = tuple(other for other in range(3) if other != axis)
         held = np.flatnonzero(foreground.any(axis=others))
-        start, count = centred(held[0], held[-1] + 1, step, multiple=divisible_by)
+        start, count = centred(
+            held[0], held[-1] + 1, step, multiple=divisible_by, least=2 * divisible_by
+        )
         starts.append(start)
         shape.append(count)
-    along = Along(axes, steps, np.array(starts))
+    along = Along(axes, np.round(steps, ROUND), np.round(starts, ROUND))
 
-    low, high = (float(end) for end in np.percentile(values[:, foreground], _ENDS))
     unit = np.clip((values - low) / (high - low), 0, 1) * foreground
     inside = bring(foreground.astype(np.uint8), along, shape, 0, labels=True)
     placed = np.clip(bring(unit.astype(np.float32), along, shape, 0), 0, 1) * inside
